@@ -17,5 +17,6 @@ setup(
     long_description=open("README.md", encoding="utf-8").read(),
     long_description_content_type="text/markdown",
     install_requires=s["requirements"].split(),
+    entry_points={"papermill.engine": s["papermill_engine"].split()},
     extras_require={"dev": s["dev_requirements"].split()},
 )

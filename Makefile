@@ -1,0 +1,67 @@
+# make             environment in .venv, then the main job: train AGCN on the built-in data; a table and a picture
+# make test        everything that CI checks
+# make lab         the book in JupyterLab
+# make lab-check   "Run all" on nbs/train.ipynb in a real browser (needs Chromium and Node)
+# make benchmark   start-up time, data generation, demo time and memory
+# make export      after editing notebooks: write skelbook/ from nbs/, clean the notebooks
+# make hooks       merge notebooks cell by cell in this clone
+# make clean       remove the environment and all caches (never outputs/)
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.installed
+
+export JUPYTER_PREFER_ENV_PATH = 1
+export PYDEVD_DISABLE_FILE_VALIDATION = 1
+
+.PHONY: demo test lab lab-check benchmark export hooks clean
+
+demo: $(READY)
+	@echo "== Train AGCN on the built-in data (a few minutes on two cores)"
+	$(BIN)/papermill nbs/train.ipynb -p model agcn --log-output
+	@echo "accuracy table   outputs/tables/results.md"
+	@echo "heatmap          outputs/figures/agcn_heatmap.png"
+
+test: $(READY)
+	@echo "== 1/4  Style: ruff on notebooks, package and tests"
+	$(BIN)/ruff check .
+	@echo "== 2/4  The book itself: exports in step, notebooks clean, layers, links"
+	$(BIN)/pytest -q tests/book
+	@echo "== 3/4  Every chapter, run from top to bottom"
+	$(BIN)/nbdev-test --n-workers 2 --do-print --file-re '^([0-9]|index)'
+	@echo "== 4/4  Corner cases, golden numbers, properties, the commands end to end"
+	$(BIN)/pytest -n 2 tests/unit tests/golden tests/property tests/end_to_end
+	@echo "== All checks passed"
+
+lab: $(READY)
+	$(BIN)/jupyter-lab nbs/index.ipynb
+
+lab-check: $(READY)
+	$(BIN)/pytest -q -s tests/end_to_end/test_lab.py
+
+benchmark: $(READY)
+	$(BIN)/python tests/benchmarks/bench.py
+
+export: $(READY)
+	$(BIN)/nbdev-export
+	$(BIN)/nbdev-clean
+
+hooks: $(READY)
+	git config --local include.path ../.gitconfig
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .benchmarks
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# torch comes first and from its pin, and the package is built without an isolated environment: otherwise a second
+# torch might be resolved. The pin fits the CUDA build and the CPU build; a machine gets what its package index offers.
+$(READY): settings.ini setup.py pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "skelbook needs Python 3.11 or newer, but $(PYTHON) is: $$($(PYTHON) --version 2>&1)"; \
+	  echo "Name another one, for example: make PYTHON=python3.12"; exit 1; }
+	@echo "== Environment in $(VENV), once: PyTorch first, then about 120 packages (a minute or two)"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -c constraints.txt torch setuptools wheel
+	$(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation -e '.[dev]'
+	@touch $@
