@@ -162,9 +162,11 @@ def complete_command(
         return words
     from skelbook.core import choose
 
-    given = given_parameters(options)
+    given, declared = given_parameters(options), declared_parameters(paths[0])
+    if given and not declared:
+        raise ValueError(f"{paths[0]} takes no parameters")
     for name in given:
-        choose("parameter", name, list(declared_parameters(paths[0])))
+        choose("parameter", name, declared)
     output = output_path(paths[0], given)
     if len(paths) == 2:
         return words
