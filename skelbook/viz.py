@@ -227,7 +227,7 @@ def animate_skeleton(
 
 # %% ../nbs/02_viz.ipynb #4d714ab3
 def draw_matrix(
-    matrix,        # values, (rows, columns)
+    matrix,        # values, (V, V) or any (A, B)
     ax=None,       # where to draw; None: a new figure
     rows=None,     # name of every row; None: numbers
     columns=None,  # name of every column; None: numbers
