@@ -124,8 +124,8 @@ def test_the_nbs_folder_of_another_project_is_not_ours(tmp_path):
     assert project_of(write_notebook(tmp_path / "nbs/plot.ipynb")) is None
 
 
-@pytest.mark.parametrize("line", ["", "elsewhere.ipynb -p modle 1", "nbs/plot.ipynb --help-notebook",
-                                  "nbs/plot.ipynb a b -p modle 1", "nbs/plot.ipynb -p model",
+@pytest.mark.parametrize("line", ["", "elsewhere.ipynb -p modle 1", "nbs/plot.ipynb -p model",
+                                  "nbs/plot.ipynb a b -p modle 1", "nbs/plot.ipynb --help-notebook",
                                   "nbs/missing.ipynb -p modle 1", "nbs/plot.ipynb copy.ipynb",
                                   "nbs/plot.ipynb -"])
 def test_other_command_lines_are_left_as_typed(project, line):
