@@ -1,5 +1,6 @@
 """Notebook and module are two faces of one thing: what is exported now is what is stored."""
 
+import ast
 import configparser
 import re
 import shutil
@@ -49,10 +50,15 @@ def test_export_leaves_the_project_file_alone(again):
     assert (again / "pyproject.toml").read_text() == (ROOT / "pyproject.toml").read_text()
 
 
-def test_metadata_is_said_once_and_the_same():
+def metadata():
+    "The one section of settings.ini."
     config = configparser.ConfigParser(delimiters=["="], interpolation=None)
     config.read(ROOT / "settings.ini")
-    settings = config["DEFAULT"]
+    return config["DEFAULT"]
+
+
+def test_metadata_is_said_once_and_the_same():
+    settings = metadata()
     pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text())
     nbdev = pyproject["tool"]["nbdev"]
     assert settings["version"] == skelbook.__version__
@@ -65,12 +71,19 @@ def test_metadata_is_said_once_and_the_same():
 
 
 def test_every_requirement_has_a_tested_pin():
-    config = configparser.ConfigParser(delimiters=["="], interpolation=None)
-    config.read(ROOT / "settings.ini")
-    settings = config["DEFAULT"]
-    wanted = settings["requirements"].split() + settings["dev_requirements"].split()
+    wanted = metadata()["requirements"].split() + metadata()["dev_requirements"].split()
     pins = re.findall(r"^([\w.-]+)==[\w.]+$", (ROOT / "constraints.txt").read_text(), re.M)
     assert {re.match(r"[\w-]+", want)[0] for want in wanted} <= set(pins)
+
+
+def test_every_import_is_a_requirement():
+    trees = [ast.parse(path.read_text()) for path in MODULES]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    seen = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    seen |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and not node.level}
+    known = {re.match(r"[\w-]+", want)[0] for want in metadata()["requirements"].split()}
+    known |= {"skelbook", "IPython", "yaml", *sys.stdlib_module_names}   # with jupyter, papermill
+    assert {module.split(".")[0].replace("PIL", "pillow") for module in seen} <= known
 
 
 def test_every_module_has_one_notebook():

@@ -16,8 +16,9 @@ NOISE = "PYDEVD_DISABLE_FILE_VALIDATION"
 def on_terminal(*words, cwd=ROOT, timeout=600):
     "Exit status and everything shown, for a papermill command typed on a terminal."
     ours, theirs = pty.openpty()
-    process = subprocess.Popen([PAPERMILL, *map(str, words)], cwd=cwd, stdin=theirs, stdout=theirs,
-                               stderr=theirs, start_new_session=True, env={**os.environ, NOISE: "1"})
+    process = subprocess.Popen([PAPERMILL, *map(str, words)], cwd=cwd, stdin=theirs,
+                               stdout=theirs, stderr=theirs, start_new_session=True,
+                               env={**os.environ, NOISE: "1"})
     os.close(theirs)
     shown, end = b"", time.monotonic() + timeout
     try:

@@ -8,6 +8,7 @@ import pytest
 from terminal import ROOT, in_pipe, on_terminal
 
 TRAIN = "nbs/train.ipynb"
+SMALL = [TRAIN, "-p", "model", "agcn", "-p", "epochs", 1]
 RECORD = {"recipe.json", "log.csv", "scores.npz", "last.safetensors", "train.ipynb", "DONE"}
 WRONG = {
     "modle agcn": "did you mean 'model'",
@@ -46,7 +47,7 @@ def run(tmp_path_factory):
     "The literal command on a terminal, one epoch long, into a folder of its own."
     folder = tmp_path_factory.mktemp("typed") / "run"
     before, source = written(), digest(ROOT / TRAIN)
-    status, shown = on_terminal(TRAIN, "-p", "model", "agcn", "-p", "epochs", 1, "-p", "out", folder)
+    status, shown = on_terminal(*SMALL, "-p", "out", folder)
     assert status == 0, shown[-3000:]
     assert written() == before and digest(ROOT / TRAIN) == source
     return folder, shown
@@ -61,7 +62,7 @@ def test_typed_on_a_terminal_without_an_output_path(run):
 def test_typed_again_it_says_that_the_run_is_complete_and_changes_nothing(run):
     folder, _ = run
     before = {path.name: digest(path) for path in folder.iterdir()}
-    status, shown = on_terminal(TRAIN, "-p", "model", "agcn", "-p", "epochs", 1, "-p", "out", folder)
+    status, shown = on_terminal(*SMALL, "-p", "out", folder)
     assert status == 0 and "complete" in shown
     assert {path.name: digest(path) for path in folder.iterdir()} == before
 
@@ -97,7 +98,8 @@ def test_a_wrong_parameter_stops_at_once_and_leaves_nothing(wrong, way, tmp_path
         status, out, shown = in_pipe(TRAIN, "-p", *wrong.split(), timeout=60)
         assert out == ""
     else:
-        status, shown = on_terminal(TRAIN, tmp_path / "copy.ipynb", "-p", *wrong.split(), timeout=60)
+        copy = tmp_path / "copy.ipynb"
+        status, shown = on_terminal(TRAIN, copy, "-p", *wrong.split(), timeout=60)
     assert status == 2, shown
     assert WRONG[wrong] in shown and "Traceback" not in shown
     assert len(shown.strip().splitlines()) == 1, shown
