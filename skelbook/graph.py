@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['COCO', 'NTURGBD', 'OPENPOSE', 'FINGERS', 'HANDMP', 'KINECT_V1', 'LAYOUTS', 'MODES', 'Layout', 'find_layout',
-           'edge_matrix', 'normalise_columns', 'hop_distance', 'spatial_subsets', 'distance_subsets', 'adjacency']
+           'rest_pose', 'edge_matrix', 'normalise_columns', 'hop_distance', 'spatial_subsets', 'distance_subsets',
+           'adjacency']
 
 # %% ../nbs/10_graph.ipynb #711c4ee9
 import operator
@@ -17,6 +18,8 @@ import numpy as np
 from .core import choose
 
 # %% ../nbs/10_graph.ipynb #1898a1e2
+SIDES = ("left", "right", "torso")
+
 def _number(value, count, what):  # `value` as an int in 0 .. count - 1
     try:
         number = operator.index(value)
@@ -42,7 +45,7 @@ def _parents(inward, count):  # length V: the end of a joint's first inward edge
 
 def _side(joint):  # "left", "right" or "torso", by the first word of a joint's name
     word = joint.split(" ")[0]
-    return word if word in ("left", "right") else "torso"
+    return word if word in SIDES else "torso"
 
 # %% ../nbs/10_graph.ipynb #253d990f
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ class Layout:
         if not len(bones) == len(sides) == V:
             raise ValueError(f"{len(bones)} bones and {len(sides)} sides for {V} joints")
         for side in sides:
-            choose("side", side, ("left", "right", "torso"))
+            choose("side", side, SIDES)
         if self.dims not in (2, 3):
             raise ValueError(f"a layout has 2 or 3 dimensions, not {self.dims!r}")
         checked = dict(joints=tuple(self.joints), inward=inward, bones=bones, sides=sides,
@@ -98,7 +101,8 @@ NTURGBD = Layout(
     inward=((0, 1), (1, 20), (2, 20), (3, 2), (4, 20), (5, 4), (6, 5), (7, 6), (8, 20), (9, 8),
             (10, 9), (11, 10), (12, 0), (13, 12), (14, 13), (15, 14), (16, 0), (17, 16), (18, 17),
             (19, 18), (21, 7), (22, 7), (23, 11), (24, 11)),
-    bones=(1, 20, 20, 2, 20, 4, 5, 6, 20, 8, 9, 10, 0, 12, 13, 14, 0, 16, 17, 18, 20, 22, 7, 24, 11))
+    bones=(1, 20, 20, 2, 20, 4, 5, 6, 20, 8, 9, 10, 0, 12, 13, 14, 0, 16, 17, 18, 20, 22, 7, 24,
+           11))
 
 # %% ../nbs/10_graph.ipynb #b9eb6452
 OPENPOSE = Layout(
@@ -150,6 +154,46 @@ def find_layout(
         raise ValueError(f"num_node is {layout['num_node']!r}, expected a whole number of joints")
     joints = [f"joint {v}" for v in range(layout["num_node"])]
     return Layout("custom", joints, layout["inward"], layout["center"])
+
+# %% ../nbs/10_graph.ipynb #b98580c5
+PLACES = {  # x, y in metres; of paired joints the left one, the right one is its mirror image
+    "head": (0, 1.64), "nose": (0, 1.58), "eye": (.07, 1.69), "ear": (.14, 1.63),
+    "neck": (0, 1.48), "spine shoulder": (0, 1.40), "shoulder centre": (0, 1.42),
+    "shoulder": (.19, 1.39), "elbow": (.33, 1.14), "wrist": (.46, .92), "hand": (.52, .82),
+    "hand tip": (.58, .72), "thumb": (.43, .73), "spine middle": (0, 1.17), "spine": (0, 1.19),
+    "spine base": (0, .95), "hip centre": (0, .97), "hip": (.11, .90), "knee": (.15, .49),
+    "ankle": (.17, .09), "foot": (.24, .02)}
+
+BASE = [(.24, .32), (.17, .72), (.02, .76), (-.12, .72), (-.25, .64)]    # of thumb, index, …
+TIP = [(.52, .74), (.28, 1.26), (.03, 1.38), (-.20, 1.27), (-.42, 1.02)]
+ALONG = np.array([0, .45, .75, 1])[:, None]                              # four joints of a finger
+
+# %% ../nbs/10_graph.ipynb #d58ba10b
+def _hand():  # places of the 21 joints of a hand, (21, 2)
+    base, tip = np.array(BASE)[:, None], np.array(TIP)[:, None]
+    return np.concatenate([[(0, .1)], (base + (tip - base) * ALONG).reshape(-1, 2)])
+
+def _place(joint):  # x, y of a body's joint, by its name
+    side = _side(joint)
+    name = joint.removeprefix(side).strip()
+    if name not in PLACES:
+        raise ValueError(f"no place on the body is known for {joint!r}")
+    x, y = PLACES[name]
+    return (-x if side == "right" else x), y
+
+# %% ../nbs/10_graph.ipynb #f5867b19
+def rest_pose(
+    layout,  # a layout of V joints whose names are those of `LAYOUTS`
+):           # where a drawing puts the joints, (V, 2), x to the reader's right and y up
+    """Joints of a person at rest who faces the reader, for pictures of graphs.
+
+    Units: about a metre for bodies, about a hand's length for hands.
+    Raises: `ValueError` for a joint name that no known layout has.
+    """
+    layout = find_layout(layout)
+    if layout.joints == HANDMP.joints:
+        return _hand()
+    return np.array([_place(joint) for joint in layout.joints], dtype=float)
 
 # %% ../nbs/10_graph.ipynb #c440fe2d
 def edge_matrix(
@@ -212,8 +256,7 @@ def distance_subsets(
 ):              # near and far matrices hop by hop, (2 * max_hop + 1, V, V) float64
     """One averaging matrix, sorted by hop and by who is closer to the centre.
 
-    With distances beyond `max_hop` infinite, as in the reference, `far` holds only edges whose
-    source is strictly closer to the centre.
+    Distances to the centre beyond `max_hop` are infinite and count as equal, as in the reference.
     Source: Yan et al., AAAI 2018 (ST-GCN); the mode `stgcn_spatial` of MMAction2.
     """
     layout = find_layout(layout)

@@ -119,7 +119,8 @@ def test_bone_parents(name):
     if name in BONES:
         assert layout.bones == tuple(map(int, BONES[name].split()))
     else:                                        # the root with itself, then the inward edges
-        assert dict(enumerate(layout.bones)) == {layout.centre: layout.centre, **dict(layout.inward)}
+        tree = {layout.centre: layout.centre, **dict(layout.inward)}
+        assert dict(enumerate(layout.bones)) == tree
 
 
 def test_chained_hand_tips_of_the_original_repositories():
