@@ -232,10 +232,10 @@ def draw_matrix(
     rows=None,     # name of every row; None: numbers
     columns=None,  # name of every column; None: numbers
     signed=False,  # True: `vlag`, white at zero; False: `cividis`
-    label="",      # what the colour says, with its unit
+    label=None,    # what the colour says, with its unit; None: no colour bar (panels may share one)
     limits=None,   # (smallest, largest) colour value, to compare panels; None: those of the data
 ):                 # the axis
-    "Heat map with a labelled colour bar; square cells when the matrix is square."
+    "Heat map, with a colour bar when that has a label; square cells when the matrix is square."
     matrix = np.asarray(matrix, dtype=float)
     square = matrix.shape[0] == matrix.shape[1]
     if ax is None:
@@ -245,9 +245,14 @@ def draw_matrix(
     sns.heatmap(matrix, ax=ax, cmap="vlag" if signed else "cividis", vmin=low, vmax=high,
                 xticklabels="auto" if columns is None else list(columns),
                 yticklabels="auto" if rows is None else list(rows),
-                square=square, cbar_kws={"label": label})
+                square=square, cbar=False)
     ax.tick_params(labelsize=8)
-    ax.collections[0].colorbar.ax.tick_params(labelsize=8)
+    ax.tick_params("both" if columns is None else "y", rotation=0)
+    if label is not None:
+        beside = ax.inset_axes((1.04, 0, 0.05, 1))
+        bar = ax.figure.colorbar(ax.collections[0], cax=beside, label=label)
+        bar.outline.set_visible(False)
+        bar.ax.tick_params(labelsize=8, length=3)
     return ax
 
 # %% ../nbs/02_viz.ipynb #6a080302

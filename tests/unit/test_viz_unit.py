@@ -301,6 +301,10 @@ def test_names_and_label_of_a_matrix():
     assert ax.collections[0].colorbar.ax.get_ylabel() == "weight"
 
 
+def test_a_colour_bar_without_a_label_is_not_drawn():
+    assert draw_matrix(np.eye(2)).collections[0].colorbar is None
+
+
 def test_matrix_goes_where_it_is_told_to():
     _, axes = plt.subplots(1, 2)
     assert draw_matrix(np.eye(2), axes[1]) is axes[1]
