@@ -9,6 +9,7 @@ __all__ = ['STREAMS', 'bones', 'motion', 'make_stream', 'clear_absent']
 import torch
 
 from ..core import choose
+from ..graph import find_layout
 
 # %% ../../nbs/31_transforms.streams.ipynb #f8c1b977
 STREAMS = "joint", "bone", "joint-motion", "bone-motion"
@@ -56,14 +57,15 @@ def make_stream(
     following,  # the frame after each of them; after the last one, that one again
     last,       # which frames are the last of their clip, boolean, (N, T)
     stream,     # one of `STREAMS`
-    layout,     # the joints' `Layout`: its `bones`, `dims` and `name` are used
-):              # the stream, (N, M, T, V, C)
+    layout,     # the joints' `Layout`, or its name
+):              # the stream, (N, M, T, V, C), in the dtype of `now`
     """One of the four streams of a batch.
 
     Raises: `ValueError` for an unknown stream.
     Source: `GenSkeFeat` of MMAction2 and PYSKL.
     """
     choose("stream", stream, STREAMS)
+    layout = find_layout(layout)
     scored = layout.dims == 2 and now.shape[-1] == 3
     if stream.startswith("bone"):
         now, following = (bones(x, layout.bones, scored) for x in (now, following))
