@@ -3,6 +3,7 @@
 d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_url': '', 'lib_path': 'skelbook'},
   'syms': { 'skelbook.command': { 'skelbook.command.__getattr__': ('command.html#__getattr__', 'skelbook/command.py'),
                                   'skelbook.command._readers': ('command.html#_readers', 'skelbook/command.py'),
+                                  'skelbook.command._run_folder': ('command.html#_run_folder', 'skelbook/command.py'),
                                   'skelbook.command._split_option': ('command.html#_split_option', 'skelbook/command.py'),
                                   'skelbook.command.complete_command': ('command.html#complete_command', 'skelbook/command.py'),
                                   'skelbook.command.declared_parameters': ('command.html#declared_parameters', 'skelbook/command.py'),

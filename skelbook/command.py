@@ -11,6 +11,7 @@ import ast
 import json
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 # %% ../nbs/86_command.ipynb #e58a0beb
@@ -137,16 +138,29 @@ def output_path(
 ):             # path of the executed copy
     """Where the executed copy of a notebook belongs when the command line does not say.
 
-    Raises: `ValueError` for a value or a combination of values that `train.ipynb` cannot run.
+    Raises: `ValueError` for values that `train.ipynb` cannot run, or a folder with other settings.
     """
     notebook = Path(notebook)
     if notebook.name == "train.ipynb":
-        from skelbook.learner.recipes import plan
-
-        return Path(plan(**declared_parameters(notebook) | given).folder) / notebook.name
+        return _run_folder(declared_parameters(notebook) | given) / notebook.name
     name = "-".join([notebook.stem, *map(str, given.values())])
     name = "".join(c if c.isalnum() or c in "-_.=" else "_" for c in name)
     return project_of(notebook) / "outputs/notebooks" / f"{name}.ipynb"
+
+# %% ../nbs/86_command.ipynb #108a1fcc
+def _run_folder(
+    parameters,  # {name: value} of all parameters of `train.ipynb`
+):               # a `Path`, whose folder need not exist
+    "The folder of a training run, which is new or was made with the same settings."
+    from skelbook.learner.recipes import plan
+
+    planned = plan(**parameters)
+    if (planned.folder / "recipe.json").exists():
+        from skelbook.learner.runs import check_same, read_record
+
+        data = read_record(planned.folder)["data_hash"]       # whether it changed, the run will see
+        check_same(planned.folder, asdict(planned.recipe), data)
+    return planned.folder
 
 # %% ../nbs/86_command.ipynb #c06d4c8b
 def complete_command(

@@ -46,8 +46,8 @@ def lab(tmp_path):
                "--ip=127.0.0.1", f"--port={port}", "--IdentityProvider.token=",
                "--LabApp.expose_app_in_browser=True", f"--ServerApp.root_dir={tmp_path}"]
     with open(tmp_path / "server.log", "w") as log:
-        server = subprocess.Popen(command, stdout=log, stderr=log, cwd=tmp_path,
-                                  env={**os.environ, "JUPYTER_CONFIG_DIR": str(tmp_path / "config")})
+        own = {**os.environ, "JUPYTER_CONFIG_DIR": str(tmp_path / "config")}
+        server = subprocess.Popen(command, stdout=log, stderr=log, cwd=tmp_path, env=own)
     try:
         for _ in range(120):
             try:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import dataclass
 from types import SimpleNamespace
 
 import pytest
@@ -32,6 +33,14 @@ def write_notebook(path, source="model = 'agcn'\nepochs = 0\n", tags=("parameter
     return path
 
 
+@dataclass
+class Recipe:
+    "The settings of a run."
+
+    model: str
+    epochs: int
+
+
 @pytest.fixture
 def project(tmp_path, monkeypatch):
     "A project with `nbs/plot.ipynb`, as the current folder."
@@ -47,7 +56,8 @@ def planned(project, monkeypatch):
     def plan(model, epochs):
         if model != "agcn":
             raise ValueError(f"unknown model {model!r}")
-        return SimpleNamespace(folder=project / f"outputs/runs/{model}_{epochs}")
+        folder = project / f"outputs/runs/{model}"
+        return SimpleNamespace(folder=folder, recipe=Recipe(model, epochs))
 
     write_notebook(project / "nbs/train.ipynb")
     monkeypatch.setitem(sys.modules, "skelbook.learner.recipes", SimpleNamespace(plan=plan))
@@ -170,12 +180,12 @@ def test_unknown_names_are_refused_and_leave_nothing(project, words):
 
 def test_the_copy_of_a_training_run_goes_to_its_folder(planned, monkeypatch):
     words = complete_command("nbs/train.ipynb -p epochs 3".split())
-    assert words == "nbs/train.ipynb -p epochs 3 outputs/runs/agcn_3/train.ipynb".split()
-    assert (planned / "outputs/runs/agcn_3").is_dir()
+    assert words == "nbs/train.ipynb -p epochs 3 outputs/runs/agcn/train.ipynb".split()
+    assert (planned / "outputs/runs/agcn").is_dir()
     (planned / "else where").mkdir()
     monkeypatch.chdir(planned / "else where")
     words = complete_command(["../nbs/train.ipynb"])
-    assert words == ["../nbs/train.ipynb", "../outputs/runs/agcn_0/train.ipynb"]
+    assert words == ["../nbs/train.ipynb", "../outputs/runs/agcn/train.ipynb"]
 
 
 def test_values_are_checked_with_and_without_an_output_path(planned):
@@ -189,10 +199,23 @@ def test_values_are_checked_with_and_without_an_output_path(planned):
 def test_a_complete_run_is_not_started_again_but_an_interrupted_one_is(planned):
     first = complete_command(["nbs/train.ipynb"])
     assert complete_command(["nbs/train.ipynb"]) == first
-    (planned / "outputs/runs/agcn_0/DONE").touch()
-    with pytest.raises(FileExistsError, match="complete: outputs/runs/agcn_0 "):
+    (planned / "outputs/runs/agcn/DONE").touch()
+    with pytest.raises(FileExistsError, match="complete: outputs/runs/agcn "):
         complete_command(["nbs/train.ipynb"])
     assert complete_command(["nbs/train.ipynb", "copy.ipynb"]) == ["nbs/train.ipynb", "copy.ipynb"]
+
+
+def test_a_folder_with_other_settings_is_refused_and_keeps_its_files(planned):
+    folder = planned / "outputs/runs/agcn"
+    folder.mkdir(parents=True)
+    record = {"settings": {"model": "agcn", "epochs": 3}, "data_hash": "abc"}
+    (folder / "recipe.json").write_text(json.dumps(record))
+    before = files(planned)
+    for output in ([], ["copy.ipynb"]):
+        with pytest.raises(ValueError, match="epochs: 3 there, 4 here"):
+            complete_command(["nbs/train.ipynb", *output, "-p", "epochs", "4"])
+        complete_command(["nbs/train.ipynb", *output, "-p", "epochs", "3"])
+    assert files(planned) == before
 
 
 # -- the entry point
@@ -232,8 +255,8 @@ def test_the_entry_point_refuses_in_one_line_with_status_2(project, monkeypatch,
 
 def test_the_entry_point_says_that_a_run_is_complete_with_status_0(planned, monkeypatch, capsys):
     enter(monkeypatch, "nbs/train.ipynb")
-    (planned / "outputs/runs/agcn_0/DONE").touch()
+    (planned / "outputs/runs/agcn/DONE").touch()
     with pytest.raises(SystemExit) as stop:
         enter(monkeypatch, "nbs/train.ipynb")
     out, err = capsys.readouterr()
-    assert stop.value.code == 0 and err == "" and "outputs/runs/agcn_0" in out
+    assert stop.value.code == 0 and err == "" and "outputs/runs/agcn" in out
