@@ -2,6 +2,7 @@
 
 import ast
 import re
+from collections import Counter
 
 import pytest
 from pages import CHAPTERS, NOTEBOOKS, RUNS, code_cells, default_exp, exports, name, read, source
@@ -87,7 +88,8 @@ def test_every_definition_is_used_on_its_page(path):
     nodes = [node for cell in filter(exports, cells) for node in ast.parse(source(cell)).body]
     names = [node.name for node in nodes if isinstance(node, (ast.FunctionDef, ast.ClassDef))]
     page = "\n".join(map(source, cells))
-    unused = [each for each in names if each[0] != "_" and len(re.findall(rf"\b{each}\b", page)) < 2]
+    words = Counter(re.findall(r"\w+", page))
+    unused = [each for each in names if each[0] != "_" and words[each] < 2]
     assert not unused, f"exported, but nothing on the page uses or tests it: {unused}"
 
 
