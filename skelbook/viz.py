@@ -90,16 +90,16 @@ def _broken_line(points, edges):  # (V, 2) and E pairs -> (3E, 2): start, end, N
     ends[np.isnan(ends).any((1, 2))] = np.nan
     return np.concatenate([ends, np.full_like(ends[:, :1], np.nan)], axis=1).reshape(-1, 2)
 
-def _draw_person(points, edges, sides, ax, alpha):  # one line and one set of dots per part
+def _draw_person(points, edges, sides, ax, weight, alpha):  # one line and one set of dots per part
     for part, colour in PARTS.items():
         mine = [edge for edge in edges if edge_part(edge, sides) == part]
         dots = points[[side == part for side in sides]]
         if not mine and not len(dots):
             continue
-        width, line = PART_WIDTHS[part], _broken_line(points, mine)
+        width, line = weight * PART_WIDTHS[part], _broken_line(points, mine)
         ax.plot(*line.T, color=colour, linestyle=PART_LINES[part], linewidth=width,
                 alpha=alpha, label=part, solid_capstyle="round", clip_on=False, zorder=2)
-        ax.plot(*dots.T, "o", color=colour, markersize=width + 2.5,
+        ax.plot(*dots.T, "o", color=colour, markersize=width + 2.5 * weight,
                 alpha=alpha, clip_on=False, zorder=3)
 
 # %% ../nbs/02_viz.ipynb #95cbf3cd
@@ -110,6 +110,7 @@ def draw_skeleton(
     ax=None,     # where to draw; None: a new figure
     up="y",      # the axis that points up, as in `project`; "-y" for pixels
     labels=None, # text beside every joint of the first person, length V
+    weight=1,    # factor on line widths and dots, for small panels
     **view,      # `azimuth`, `elevation`, `zero_is_missing` of `project`
 ):               # the axis
     """Skeletons in colour and line by side; missing joints are left out, later persons paler.
@@ -121,7 +122,7 @@ def draw_skeleton(
     persons = points.reshape(-1, *points.shape[-2:])
     sides = _checked_sides(sides, points.shape[-2])
     for i, person in enumerate(persons):
-        _draw_person(person, edges, sides, ax, alpha=1 if i == 0 else 0.45)
+        _draw_person(person, edges, sides, ax, weight, alpha=1 if i == 0 else 0.45)
     for point, text in zip(persons[0], labels, strict=True) if labels is not None else ():
         if np.isfinite(point).all():
             ax.annotate(text, point, xytext=(4, 3), textcoords="offset points", fontsize=8)
@@ -146,6 +147,7 @@ def draw_film(
     frames=6,    # how many, evenly spaced with first and last; or a list of frame numbers
     ax=None,     # where to draw; None: a new figure
     up="y",      # the axis that points up, as in `project`
+    weight=0.7,  # factor on line widths and dots
     **view,      # `azimuth`, `elevation`, `zero_is_missing` of `project`
 ):               # the axis
     """Film strip: frames side by side at one scale, frame numbers below.
@@ -165,7 +167,7 @@ def draw_film(
     shift = np.stack([centres - low[0] - size[0] / 2, np.zeros(len(frames))], axis=-1)
     for frame, offset in zip(frames, shift, strict=True):
         person = points[..., frame, :, :] + offset
-        draw_skeleton(person, edges, sides, ax, up, zero_is_missing=False)
+        draw_skeleton(person, edges, sides, ax, up, weight=weight, zero_is_missing=False)
     ax.set_axis_on()
     ax.spines[:].set_visible(False)
     ax.tick_params(length=0)
@@ -216,7 +218,8 @@ def animate_skeleton(
     palette, film = _palette(), []
     for frame in range(points.shape[-3]):
         ax.clear()
-        draw_skeleton(points[..., frame, :, :], edges, sides, ax, up, zero_is_missing=False)
+        person = points[..., frame, :, :]
+        draw_skeleton(person, edges, sides, ax, up, weight=0.8, zero_is_missing=False)
         ax.text(0.02, 0.98, frame, transform=ax.transAxes, va="top", fontsize=8, color=INK)
         ax.set_xlim(low[0], low[0] + size[0])
         ax.set_ylim(low[1], low[1] + size[1])

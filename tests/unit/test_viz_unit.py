@@ -126,6 +126,12 @@ def test_zero_is_a_place_after_centring():
     assert len(lines(ax, "torso")) == 1
 
 
+def test_weight_scales_lines_and_dots():
+    thin, thick = (draw_skeleton(POSE, EDGES, weight=weight).lines for weight in (1, 2))
+    assert [2 * line.get_linewidth() for line in thin[:1]] == [thick[0].get_linewidth()]
+    assert 2 * thin[1].get_markersize() == thick[1].get_markersize()
+
+
 def test_without_sides_everything_is_torso():
     ax = draw_skeleton(POSE, EDGES)
     assert len(ax.lines) == 2
