@@ -11,6 +11,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed
+DEMO   := outputs/runs/agcn_synthetic_joint_s0
 
 export JUPYTER_PREFER_ENV_PATH = 1
 export PYDEVD_DISABLE_FILE_VALIDATION = 1
@@ -20,8 +21,8 @@ export PYDEVD_DISABLE_FILE_VALIDATION = 1
 demo: $(READY)
 	@echo "== Train AGCN on the built-in data (a few minutes on two cores)"
 	$(BIN)/papermill nbs/train.ipynb -p model agcn --log-output
-	@echo "accuracy table   outputs/tables/results.md"
-	@echo "heatmap          outputs/figures/agcn_heatmap.png"
+	@echo "accuracy table   $(DEMO)/accuracy.md"
+	@echo "heatmap          $(DEMO)/learned_graph.png"
 
 test: $(READY)
 	@echo "== 1/4  Style: ruff on notebooks, package and tests"
