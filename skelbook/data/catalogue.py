@@ -11,9 +11,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from ..core import choose, project_root
 from .nw_ucla import build_nw_ucla
 from .store import collect_clips, open_store, write_store
+from .synthetic import CLASSES, split_names, synthetic_clips
 
 # %% ../../nbs/27_data.catalogue.ipynb #2e97b7e4
 @dataclass(frozen=True)
@@ -32,13 +35,8 @@ class Entry:
 # %% ../../nbs/27_data.catalogue.ipynb #849e1bfc
 def _build_synthetic(data_root, path, progress=None):
     "Generates the built-in data set; needs no files."
-    from skelbook.data.synthetic import CLASSES, split_names, synthetic_clips
-    names = [name for names in split_names().values() for name in names]
-    total, samples = len(set(names)), []
-    for name, joints, _, label in synthetic_clips():
-        samples.append(dict(name=name, joints=joints, label=label))
-        if progress:
-            progress(len(samples), total)
+    samples = (dict(name=name, joints=joints, label=label)
+               for name, joints, _, label in synthetic_clips(progress=progress))
     return write_store(path, collect_clips(samples, np.float16), name="synthetic12", layout="nturgb+d",
                        classes=CLASSES, splits=split_names(), source={"generator": "skelbook", "seed": 0})
 

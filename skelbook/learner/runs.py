@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['run_state', 'read_record', 'write_record', 'check_same', 'locked', 'package_hash', 'provenance', 'peak_memory_mb',
-           'now', 'save_checkpoint', 'write_log', 'load_checkpoint', 'write_scores', 'read_scores']
+           'now', 'save_checkpoint', 'write_log', 'read_log', 'load_checkpoint', 'write_scores', 'read_scores']
 
 # %% ../../nbs/65_learner.runs.ipynb #ced6e4cb
 import csv
@@ -26,6 +26,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from ..core import atomic_write, file_hash, project_root
+from .recipes import Recipe
 
 # %% ../../nbs/65_learner.runs.ipynb #b2b418ea
 def run_state(
@@ -61,8 +62,9 @@ def check_same(
 ):
     """Raises: `ValueError` listing the settings that differ from those the folder was made with."""
     record = read_record(folder)
-    old, new = record["settings"] | {"data_hash": record["data_hash"]}, settings | {"data_hash": data}
-    differ = [f"{k}: {old.get(k)} there, {new.get(k)} here" for k in {**old, **new} if old.get(k) != new.get(k)]
+    known = asdict(Recipe(**record["settings"]))       # a setting that was added since has its default
+    old, new = known | {"data_hash": record["data_hash"]}, settings | {"data_hash": data}
+    differ = [f"{k}: {old[k]} there, {new[k]} here" for k in new if old[k] != new[k]]
     if differ:
         raise ValueError(f"run folder {Path(folder).name} was made with other settings ({'; '.join(differ)}): "
                          "give -p out ANOTHER_FOLDER, or remove this one")
@@ -146,6 +148,15 @@ def write_log(
         table = csv.DictWriter(file, list(log[0]), lineterminator="\n")
         table.writeheader()
         table.writerows(log)
+
+
+def read_log(
+    folder,  # a run's folder
+):           # rows, list of dicts of column name to number; None where a field is empty
+    "What log.csv says."
+    with open(Path(folder) / "log.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    return [{k: (int(v) if k == "epoch" else float(v)) if v else None for k, v in row.items()} for row in rows]
 
 # %% ../../nbs/65_learner.runs.ipynb #60ac5a02
 def load_checkpoint(
