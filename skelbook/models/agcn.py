@@ -24,9 +24,9 @@ from skelbook.models.blocks import (
 
 # %% ../../nbs/44_models.agcn.ipynb #997d9881
 def spread(
-    x,      # features, (n, C, T, V)
-    graph,  # a graph for every sample, `[k, v, w]` from source v to target w, (n, K, V, V)
-):          # what every joint collects along each subset, (n, K·C, T, V)
+    x,      # features, (N·M, C, T, V)
+    graph,  # graphs of every person, `[k, v, w]` from source v to target w, (N·M, K, V, V)
+):          # what every joint collects along each subset, (N·M, K·C, T, V)
     "Features carried along the edges of K graphs."
     n, _, T, V = x.shape
     rows = graph.permute(0, 3, 1, 2).reshape(n, 1, -1, V)       # (n, 1, V·K, V), w before k
@@ -44,7 +44,7 @@ def _project(in_channels, out_channels):  # brings the input of a unit to the wi
 class AdaptiveGraphUnit(nn.Module):
     """Mix joints along a graph that is learned, and bent by every clip.
 
-    Shapes: (n, C, T, V) -> (n, C', T, V).
+    Shapes: (N·M, C, T, V) -> (N·M, C', T, V).
     Source: `unit_aagcn` of MMAction2 without attention.
     """
     def __init__(self,

@@ -53,7 +53,7 @@ def init_conv(
 class TemporalUnit(nn.Module):
     """Convolution along the frames of every joint, then batch norm.
 
-    Shapes: (n, C, T, V) -> (n, C', (T - 1) // stride + 1, V).
+    Shapes: (N·M, C, T, V) -> (N·M, C', (T - 1) // stride + 1, V).
     """
     def __init__(self,
                  in_channels,   # C
@@ -85,7 +85,7 @@ def shortcut(
 class Stage(nn.Module):
     """Mix joints, mix frames, add the input.
 
-    Shapes: (n, C, T, V) -> (n, C', T', V).
+    Shapes: (N·M, C, T, V) -> (N·M, C', T', V).
     """
     def __init__(self,
                  spatial,        # module that mixes joints, C -> C' channels

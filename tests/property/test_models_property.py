@@ -1,0 +1,88 @@
+"""What must hold for any input of a graph network."""
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from skelbook.models.agcn import AGCN, spread
+from skelbook.models.blocks import DataNorm
+
+quick = settings(deadline=None, max_examples=15)
+
+
+def network():
+    "A small 2s-AGCN in double precision whose units do something, with statistics of its own."
+    torch.manual_seed(0)
+    model = AGCN("coco", 5, base_width=8, num_stages=3, inflate_stages=(2,), down_stages=(3,))
+    for module in model.modules():
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+            module.running_mean.normal_()
+            module.running_var.uniform_(0.5, 1.5)
+            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+        if hasattr(module, "alpha"):
+            module.alpha.data.fill_(0.7)
+    return model.double().eval()
+
+
+MODEL = network()
+
+
+def batch(seed, n, frames=6):
+    return torch.randn(n, 2, frames, 17, 3, dtype=torch.float64,
+                       generator=torch.Generator().manual_seed(seed))
+
+
+@quick
+@given(st.integers(0, 10**6), st.integers(1, 5))
+def test_samples_of_a_batch_do_not_meet_in_eval_mode(seed, n):
+    x = batch(seed, n)
+    alone = torch.cat([MODEL(one[None]) for one in x])
+    torch.testing.assert_close(MODEL(x), alone, rtol=1e-10, atol=1e-10)
+
+
+@quick
+@given(st.integers(0, 10**6), st.permutations(range(4)))
+def test_the_order_of_a_batch_does_not_matter(seed, order):
+    x = batch(seed, 4)
+    torch.testing.assert_close(MODEL(x[order]), MODEL(x)[order], rtol=1e-10, atol=1e-10)
+
+
+@quick
+@given(st.integers(0, 10**6))
+def test_single_precision_is_close_to_double(seed):
+    x = batch(seed, 2)
+    single = network().float()(x.float()).double()
+    exact = MODEL(x)
+    assert (single - exact).abs().max() <= 1e-4 * exact.abs().max()
+
+
+@quick
+@given(st.integers(0, 10**6), st.permutations(range(3)))
+def test_persons_may_change_places_only_where_they_share_statistics(seed, order):
+    x = torch.randn(2, 3, 4, 5, 2, generator=torch.Generator().manual_seed(seed))
+    shared = DataNorm(5, 2)
+    y = shared(x).unflatten(0, (2, 3))
+    torch.testing.assert_close(shared(x[:, order]).unflatten(0, (2, 3)), y[:, order])
+    separate = DataNorm(5, 2, num_persons=3).eval()
+    separate.norm.running_mean.copy_(torch.arange(30.))
+    y = separate(x).unflatten(0, (2, 3))
+    same = torch.allclose(separate(x[:, order]).unflatten(0, (2, 3)), y[:, order])
+    assert same == (list(order) == [0, 1, 2])
+
+
+@quick
+@given(st.integers(0, 10**6), st.floats(-2, 2), st.floats(-2, 2))
+def test_spreading_is_linear_in_the_graph(seed, a, b):
+    generator = torch.Generator().manual_seed(seed)
+    x, g, h = (torch.randn(*shape, dtype=torch.float64, generator=generator)
+               for shape in ((2, 3, 4, 5), (2, 3, 5, 5), (2, 3, 5, 5)))
+    torch.testing.assert_close(spread(x, a * g + b * h), a * spread(x, g) + b * spread(x, h))
+
+
+@quick
+@given(st.integers(0, 10**6), st.permutations(range(5)))
+def test_renaming_joints_renames_what_they_collect(seed, order):
+    generator = torch.Generator().manual_seed(seed)
+    x, graph = torch.randn(2, 3, 4, 5, generator=generator), torch.randn(2, 3, 5, 5)
+    moved = spread(x[..., order], graph[:, :, order][..., order])
+    torch.testing.assert_close(moved, spread(x, graph)[..., order])
