@@ -32,7 +32,7 @@ test: $(READY)
 	@echo "== 3/4  Every chapter, run from top to bottom"
 	$(BIN)/nbdev-test --n-workers 2 --do-print --file-re '^([0-9]|index)'
 	@echo "== 4/4  Corner cases, golden numbers, properties, the commands end to end"
-	$(BIN)/pytest -n 2 tests/unit tests/golden tests/property tests/end_to_end
+	$(BIN)/pytest -n 2 --dist loadgroup tests/unit tests/golden tests/property tests/end_to_end
 	@echo "== All checks passed"
 
 lab: $(READY)

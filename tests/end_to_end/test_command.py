@@ -8,7 +8,8 @@ import pytest
 from terminal import ROOT, in_pipe, on_terminal
 
 TRAIN = "nbs/train.ipynb"
-SMALL = [TRAIN, "-p", "model", "agcn", "-p", "epochs", 1]
+SMALL = ["-p", "model", "agcn", "-p", "epochs", 1, "-p", "clips", 1]
+ONE_RUN = pytest.mark.xdist_group("one run")            # these share a fixture that takes a minute
 RECORD = {"recipe.json", "log.csv", "scores.npz", "last.safetensors", "train.ipynb", "DONE"}
 WRONG = {
     "modle agcn": "did you mean 'model'",
@@ -47,22 +48,24 @@ def run(tmp_path_factory):
     "The literal command on a terminal, one epoch long, into a folder of its own."
     folder = tmp_path_factory.mktemp("typed") / "run"
     before, source = written(), digest(ROOT / TRAIN)
-    status, shown = on_terminal(*SMALL, "-p", "out", folder)
+    status, shown = on_terminal(TRAIN, *SMALL, "-p", "out", folder)
     assert status == 0, shown[-3000:]
     assert written() == before and digest(ROOT / TRAIN) == source
     return folder, shown
 
 
+@ONE_RUN
 def test_typed_on_a_terminal_without_an_output_path(run):
     folder, shown = run
     check_record(folder)
     assert "Output Notebook" in shown
 
 
+@ONE_RUN
 def test_typed_again_it_says_that_the_run_is_complete_and_changes_nothing(run):
     folder, _ = run
     before = {path.name: digest(path) for path in folder.iterdir()}
-    status, shown = on_terminal(*SMALL, "-p", "out", folder)
+    status, shown = on_terminal(TRAIN, *SMALL, "-p", "out", folder)
     assert status == 0 and "complete" in shown
     assert {path.name: digest(path) for path in folder.iterdir()} == before
 
@@ -70,20 +73,31 @@ def test_typed_again_it_says_that_the_run_is_complete_and_changes_nothing(run):
 def test_in_a_pipe_from_another_folder(tmp_path):
     (tmp_path / "elsewhere").mkdir()
     source = digest(ROOT / TRAIN)
-    status, out, err = in_pipe(ROOT / TRAIN, "-p", "model", "agcn", "-p", "epochs", 1,
-                               "-p", "out", tmp_path / "run", cwd=tmp_path / "elsewhere")
+    status, out, err = in_pipe(ROOT / TRAIN, *SMALL, "-p", "out", tmp_path / "run",
+                               cwd=tmp_path / "elsewhere")
     assert status == 0, err[-3000:]
     check_record(tmp_path / "run")
     assert '"cells"' not in out, "the notebook was printed instead of written"
     assert digest(ROOT / TRAIN) == source and not list((tmp_path / "elsewhere").iterdir())
 
 
-def test_an_explicit_output_path_is_used(tmp_path):
-    status, shown = on_terminal(TRAIN, tmp_path / "mine.ipynb", "-p", "model", "agcn",
-                                "-p", "epochs", 1, "-p", "out", tmp_path / "run")
+@ONE_RUN
+def test_an_explicit_output_path_is_used(run, tmp_path):
+    folder, _ = run
+    before = {path.name: digest(path) for path in folder.iterdir() if path.name in RECORD}
+    status, shown = on_terminal(TRAIN, tmp_path / "mine.ipynb", *SMALL, "-p", "out", folder)
     assert status == 0, shown[-3000:]
-    assert (tmp_path / "mine.ipynb").is_file() and (tmp_path / "run/DONE").is_file()
-    assert not (tmp_path / "run/train.ipynb").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.ipynb"]
+    assert {path.name: digest(path) for path in folder.iterdir() if path.name in RECORD} == before
+
+
+@ONE_RUN
+def test_other_settings_do_not_touch_the_folder(run):
+    folder, _ = run
+    before = {path.name: digest(path) for path in folder.iterdir()}
+    status, shown = on_terminal(TRAIN, *SMALL, "-p", "out", folder, "-p", "epochs", 2)
+    assert status == 2 and "epochs: 1 there, 2 here" in shown
+    assert {path.name: digest(path) for path in folder.iterdir()} == before
 
 
 # -- it says why not
