@@ -10,15 +10,15 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PAPERMILL = Path(sys.executable).parent / "papermill"
-NOISE = "PYDEVD_DISABLE_FILE_VALIDATION"
+READER = {**os.environ, "PYDEVD_DISABLE_FILE_VALIDATION": "1"}     # less noise
+READER.pop("MPLBACKEND", None)                  # set for tests; a reader sees the figures
 
 
 def on_terminal(*words, cwd=ROOT, timeout=600):
     "Exit status and everything shown, for a papermill command typed on a terminal."
     ours, theirs = pty.openpty()
     process = subprocess.Popen([PAPERMILL, *map(str, words)], cwd=cwd, stdin=theirs,
-                               stdout=theirs, stderr=theirs, start_new_session=True,
-                               env={**os.environ, NOISE: "1"})
+                               stdout=theirs, stderr=theirs, start_new_session=True, env=READER)
     os.close(theirs)
     shown, end = b"", time.monotonic() + timeout
     try:
@@ -41,5 +41,5 @@ def on_terminal(*words, cwd=ROOT, timeout=600):
 def in_pipe(*words, cwd=ROOT, timeout=600):
     "Exit status, standard output and standard error of the same in a pipe, its input a pipe too."
     done = subprocess.run([PAPERMILL, *map(str, words)], cwd=cwd, input="", capture_output=True,
-                          text=True, timeout=timeout, env={**os.environ, NOISE: "1"})
+                          text=True, timeout=timeout, env=READER)
     return done.returncode, done.stdout, done.stderr
