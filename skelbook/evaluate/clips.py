@@ -9,49 +9,55 @@ __all__ = ['score_run', 'summarise']
 import time
 
 from ..core import atomic_write
-from ..data.catalogue import CATALOGUE, progress_printer
+from ..data.catalogue import progress_printer
+from ..learner import runs
 from ..learner.loop import predict
 from ..learner.metrics import mean_class_accuracy, top_k, wilson_interval
-from ..learner.runs import (
-    load_checkpoint, locked, now, peak_memory_mb, read_record, read_scores, run_state, write_record, write_scores)
 
 # %% ../../nbs/70_evaluate.clips.ipynb #d4cd6fa7
 def score_run(
     setup,       # `Setup` of a trained run
     log=None,    # text stream for progress; None: no progress
 ):               # dict of arrays: names (N,), labels (N,), scores (N, K), classes (K,)
-    """Scores of the test split by the last checkpoint, written to the run's folder, which is complete then.
+    """Scores of the test split by the last checkpoint; once they are written, the run is complete.
 
     Raises: `RuntimeError` when the run has no checkpoint of its last epoch.
     """
-    folder, recipe = setup.plan.folder, setup.plan.recipe
-    if run_state(folder) == "complete":
-        return read_scores(folder)
-    with locked(folder):
-        _, rows = load_checkpoint(folder, setup.model)
-        if len(rows) != recipe.epochs:
-            raise RuntimeError(f"run {folder.name} has {len(rows)} of {recipe.epochs} epochs: train it to the end first")
-        split, started = CATALOGUE[recipe.data].test, time.monotonic()
-        total = len(setup.store.splits[split])
-        tell = progress_printer("testing", log) if log else lambda done, total: None
-        samples, labels, scores = predict(setup.model, setup.batches(split), setup.pipeline.inputs, recipe.precision,
-                                          lambda done: tell(done, total))
-        write_scores(folder, setup.clips.names[samples], labels, scores, setup.store.meta["classes"])
-        record = read_record(folder)
-        write_record(folder, record | {"finished": now(), "seconds": round(record["seconds"] + time.monotonic() - started, 1),
-                                       "peak_memory_mb": peak_memory_mb()})
+    folder, epochs = setup.plan.folder, setup.plan.recipe.epochs
+    if runs.run_state(folder) == "complete":
+        return runs.read_scores(folder)
+    with runs.locked(folder):
+        _, rows = runs.load_checkpoint(folder, setup.model)
+        if len(rows) != epochs:
+            raise RuntimeError(f"run {folder.name} has {len(rows)} of {epochs} epochs: "
+                               "train it to the end first")
+        started = time.monotonic()
+        samples, labels, scores = _predict_test(setup, log)
+        names, classes = setup.clips.names[samples], setup.store.meta["classes"]
+        runs.write_scores(folder, names, labels, scores, classes)
+        seconds = sum(row["seconds"] for row in rows) + time.monotonic() - started
+        runs.update_record(folder, seconds, finished=runs.now())
         with atomic_write(folder / "DONE"):
             pass
-    return read_scores(folder)
+    return runs.read_scores(folder)
+
+# %% ../../nbs/70_evaluate.clips.ipynb #66af857e
+def _predict_test(setup, log):
+    "What `predict` says about the test split, with progress on the stream `log`."
+    _, split = setup.splits
+    total = len(setup.store.splits[split])
+    tell = progress_printer("testing", log) if log else lambda done, total: None
+    return predict(setup.model, setup.batches(split), setup.pipeline.inputs,
+                   setup.plan.recipe.precision, lambda done: tell(done, total))
 
 # %% ../../nbs/70_evaluate.clips.ipynb #b40ea316
 def summarise(
-    scores,  # dict of arrays as `read_scores` returns it
+    scores,  # dict of arrays as `read_scores` returns it: labels (N,), scores (N, K) and others
 ):           # dict: top1, top5, mean_class, low, high (%), count
     "Accuracies of a run in per cent, with the 95 % interval of the first."
     labels, p = scores["labels"], scores["scores"]
     top1 = top_k(p, labels)
     low, high = wilson_interval(round(top1 * len(labels)), len(labels))
-    parts = {"top1": top1, "top5": top_k(p, labels, k=5), "mean_class": mean_class_accuracy(p, labels),
-             "low": low, "high": high}
+    parts = {"top1": top1, "top5": top_k(p, labels, k=5),
+             "mean_class": mean_class_accuracy(p, labels), "low": low, "high": high}
     return {k: 100 * float(v) for k, v in parts.items()} | {"count": len(labels)}

@@ -34,10 +34,11 @@ def learned_graphs(
 def new_links(
     graph,  # learned graph of one stage, (K, V, V)
     body,   # graph it began as, (K, V, V)
-    count,  # how many links
-):          # source joints, target joints, weights of the strongest links that the body lacks, each (count,)
-    "Links with the largest absolute weight, either sign, between joints that the body does not connect."
+    count,  # how many links at most
+):          # source joints, target joints and weights, strongest first, each (count,)
+    "Links of the largest weight, of either sign, between joints that the body does not connect."
     weights = np.where(body.sum(0) > 0, 0, graph.sum(0))
     order = np.argsort(-np.abs(weights), axis=None, kind="stable")[:count]
+    order = order[weights.flat[order] != 0]
     source, target = np.unravel_index(order, weights.shape)
     return source, target, weights[source, target]

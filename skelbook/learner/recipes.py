@@ -29,7 +29,7 @@ class Recipe:
     epochs: int = 16
     repeat: int = 5               # passes over the data in one epoch
     batch: int = 128              # samples of one step, over all devices
-    lr: float = 0.1               # learning rate at the start, for this batch; falls along a cosine to 0
+    lr: float = 0.1               # first learning rate, for this batch; a cosine takes it to 0
     momentum: float = 0.9         # Nesterov's
     weight_decay: float = 5e-4    # on all parameters
     eval_every: int = 1           # epochs between two looks at the test split, for the curve only
@@ -52,19 +52,19 @@ def find_recipe(
 ):           # `Recipe`
     """The recipe for a model on a stream of a data set.
 
-    Raises: `ValueError` naming the nearest valid choice, or the data sets that the model has recipes for.
+    Raises: `ValueError` naming the nearest choice for which there is a recipe.
     """
-    choose("model", model, sorted({r.model for r in RECIPES}))
-    choose("data", data, sorted({r.data for r in RECIPES if r.model == model}))
-    streams = [r.stream for r in RECIPES if (r.model, r.data) == (model, data)]
-    choose("stream", stream, streams)
-    return next(r for r in RECIPES if (r.model, r.data, r.stream) == (model, data, stream))
+    found = RECIPES
+    for name, value in (("model", model), ("data", data), ("stream", stream)):
+        choose(name, value, dict.fromkeys(getattr(recipe, name) for recipe in found))
+        found = [recipe for recipe in found if getattr(recipe, name) == value]
+    return found[0]
 
 # %% ../../nbs/64_learner.recipes.ipynb #6d20ef28
 PARAMETERS = {
-    "model": "agcn", "data": "synthetic", "stream": "joint", "seed": 0, "epochs": 0, "batch": 0, "gpus": 0,
-    "processes": 1, "workers": 0, "exact": False, "precision": "recipe", "compile": False, "clips": 0,
-    "data_root": "", "out": "",
+    "model": "agcn", "data": "synthetic", "stream": "joint", "seed": 0, "epochs": 0, "batch": 0,
+    "gpus": 0, "processes": 1, "workers": 0, "exact": False, "precision": "recipe",
+    "compile": False, "clips": 0, "data_root": "", "out": "",
 }
 
 
@@ -95,10 +95,21 @@ def _check_types(given):
 
 def _check_devices(given):
     "Refuses, by name, what is not built yet."
-    for name, allowed in (("gpus", (0, 1)), ("processes", (0, 1)), ("exact", (False,)), ("compile", (False,))):
+    built = {"gpus": (0, 1), "processes": (0, 1), "exact": (False,), "compile": (False,)}
+    for name, allowed in built.items():
         if given[name] not in allowed:
-            valid = " or ".join(str(v).lower() for v in allowed)
-            raise ValueError(f"{name} {str(given[name]).lower()} is not built yet: use {name} {valid}")
+            valid = " or ".join(map(str, allowed))
+            raise ValueError(f"{name} {given[name]} is not built yet: use {name} {valid}")
+
+
+def _changes(given, recipe):
+    "The fields of a recipe that a reader's parameters replace."
+    changes = {k: given[k] for k in ("epochs", "batch", "clips") if given[k]}
+    if given["batch"]:
+        changes["lr"] = linear_scaling(recipe.lr, given["batch"], recipe.batch)
+    if given["precision"] != "recipe":
+        changes["precision"] = given["precision"]
+    return changes | {"seed": given["seed"]}
 
 # %% ../../nbs/64_learner.recipes.ipynb #1b0f1358
 def plan(
@@ -116,14 +127,10 @@ def plan(
         raise ValueError(f"seed {given['seed']} is above 4294967295")
     recipe = find_recipe(given["model"], given["data"], given["stream"])
     find_entry(recipe.data, given["data_root"])
-    changes = {k: given[k] for k in ("epochs", "batch", "clips") if given[k]} | {"seed": given["seed"]}
-    if given["batch"]:
-        changes["lr"] = linear_scaling(recipe.lr, given["batch"], recipe.batch)
-    if given["precision"] != "recipe":
-        changes["precision"] = given["precision"]
-    recipe = replace(recipe, **changes)
+    recipe = replace(recipe, **_changes(given, recipe))
     if recipe.clips > 1 and recipe.pipeline == "whole-clip":
-        raise ValueError(f"clips {recipe.clips}: data {recipe.data!r} is tested on one fixed clip per sample; use clips 1")
+        raise ValueError(f"clips {recipe.clips}: data {recipe.data!r} is tested on one fixed clip "
+                         "per sample; use clips 1")
     default = project_root() / "outputs" / "runs" / run_name(recipe)
     folder = Path(given["out"]).expanduser().resolve() if given["out"] else default
     return Plan(recipe, folder, given["data_root"], given["gpus"], given["workers"])
@@ -141,5 +148,8 @@ def recipe_table(
 ):           # text, a Markdown table
     "All settings of a recipe, with the ones that differ from the book's own marked."
     own = asdict(find_recipe(recipe.model, recipe.data, recipe.stream))
-    rows = [f"| {k} | {v} | {'' if own[k] == v else f'changed from {own[k]}'} |" for k, v in asdict(recipe).items()]
-    return "\n".join(["| setting | value | |", "| --- | --- | --- |", *rows])
+    lines = ["| setting | value | |", "| --- | --- | --- |"]
+    for name, value in asdict(recipe).items():
+        note = "" if own[name] == value else f"changed from {own[name]}"
+        lines.append(f"| {name} | {value} | {note} |")
+    return "\n".join(lines)
