@@ -72,7 +72,8 @@ def draw_learned_graph(
     body, joints = adjacency(layout, "spatial"), layout.joints
     panels = {"the body": body.sum(0), "learned": graph.sum(0),
               "learned minus body": (graph - body).sum(0)}
-    fig, axes = plt.subplots(2, 2, figsize=(9.2, 9.6))
+    fig, axes = plt.subplots(2, 2, figsize=(9.2, 9.8), layout="constrained")
+    fig.get_layout_engine().set(hspace=0.06)
     bound = max(np.abs(panels[title]).max() for title in ("the body", "learned"))
     for ax, (title, matrix) in zip(axes.flat, panels.items(), strict=False):
         draw_matrix(matrix, ax, rows=joints, columns=joints, signed=True,

@@ -1,0 +1,169 @@
+"""A run is a function of its recipe and its data, however often it dies on the way."""
+
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import small_run
+from safetensors.numpy import load_file
+from small_run import few_clips, finish, small_setup
+
+from skelbook.evaluate.clips import score_run
+from skelbook.learner.runs import read_log, read_record, read_scores, run_state
+from skelbook.learner.train import train
+
+RECORD = [".lock", "DONE", "last.safetensors", "log.csv", "recipe.json", "scores.npz"]
+
+
+def outcome(folder):
+    "Everything a run ends with, apart from times, as comparable values."
+    log = [{k: v for k, v in row.items() if k != "seconds"} for row in read_log(folder)]
+    arrays = load_file(folder / "last.safetensors") | read_scores(folder)
+    return log, {name: (array.dtype, array.tobytes()) for name, array in arrays.items()}
+
+
+def contents(folder):
+    "Bytes of every file of a folder."
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    "The folder of a run that was never interrupted."
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    finish(small_setup(folder))
+    return folder
+
+
+def test_a_run_that_is_killed_at_any_moment_ends_with_the_same_bits(whole, tmp_path):
+    subprocess.run([sys.executable, small_run.__file__, tmp_path], check=True, timeout=300)
+    *killed, last = sorted(tmp_path.iterdir(), key=lambda path: int(path.name))
+    assert outcome(last) == outcome(whole), "another process, other bits"
+    assert len(killed) == 7 + 10                     # batches that are used, files that are written
+    for folder in killed:
+        assert run_state(folder) != "complete", "DONE must be the last file"
+        finish(small_setup(folder))
+        assert outcome(folder) == outcome(whole), f"killed at moment {folder.name}"
+        assert sorted(path.name for path in folder.iterdir()) == RECORD
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
+def test_loading_processes_change_nothing_but_the_speed(whole, tmp_path):
+    finish(small_setup(tmp_path / "run", workers=2))
+    assert outcome(tmp_path / "run") == outcome(whole)
+
+
+def test_another_seed_is_another_run(whole, tmp_path):
+    finish(small_setup(tmp_path / "run", seed=1))
+    assert outcome(tmp_path / "run") != outcome(whole)
+
+
+def test_the_record_names_what_made_the_run(whole):
+    record = read_record(whole)
+    assert record["settings"]["width"] == 4 and record["settings"]["seed"] == 0
+    assert record["format"] == 1 and record["num_parameters"] > 1000
+    assert record["started"] <= record["finished"]
+    assert record["seconds"] >= sum(row["seconds"] for row in read_log(whole)) - 0.1
+    assert record["peak_memory_mb"] > 50 and len(record["package_hash"]) == 64
+
+
+# -- a complete run
+
+def test_a_complete_run_is_left_alone_even_without_its_checkpoint(whole, tmp_path):
+    folder = tmp_path / "clone"
+    folder.mkdir()
+    for name in ("recipe.json", "log.csv", "scores.npz", "DONE"):        # what is committed
+        (folder / name).write_bytes((whole / name).read_bytes())
+    before = contents(folder)
+    setup = small_setup(folder)
+    shown = []
+    rows = train(setup, shown.append)
+    scores = score_run(setup)
+    assert shown == ["clone is complete: nothing to train"]
+    assert rows == read_log(whole)
+    np.testing.assert_array_equal(scores["scores"], read_scores(whole)["scores"])
+    assert contents(folder) == before
+
+
+def test_a_complete_run_gives_its_weights_back(whole):
+    setup = small_setup(whole)
+    train(setup, lambda line: None)
+    stored = load_file(whole / "last.safetensors")
+    for name, weight in setup.model.state_dict().items():
+        np.testing.assert_array_equal(weight.numpy(), stored[f"model.{name}"])
+
+
+@pytest.mark.parametrize("changes, differ", [
+    (dict(lr=0.2), "lr: 0.1 there, 0.2 here"), (dict(epochs=3), "epochs: 2 there, 3 here"),
+    (dict(clips=1, seed=7), "clips: 2 there, 1 here; seed: 0 there, 7 here")])
+def test_other_settings_in_the_same_folder_are_refused(whole, changes, differ):
+    before = contents(whole)
+    with pytest.raises(ValueError, match=re.escape(differ)):
+        train(small_setup(whole, **changes))
+    assert contents(whole) == before
+
+
+# -- what goes wrong
+
+def interrupted(folder):
+    "A run that was stopped after its first epoch."
+    def stop(line):
+        if line.startswith("epoch 1"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(small_setup(folder), stop)
+    assert run_state(folder) == "unfinished" and len(read_log(folder)) == 1
+
+
+def test_an_unfinished_run_says_where_it_continues_and_cannot_be_scored(whole, tmp_path):
+    interrupted(tmp_path / "run")
+    with pytest.raises(RuntimeError, match="1 of 2 epochs: train it to the end"):
+        score_run(small_setup(tmp_path / "run"))
+    assert run_state(tmp_path / "run") == "unfinished"
+    (tmp_path / "run/log.csv").unlink()
+    shown = finish(small_setup(tmp_path / "run"))
+    assert shown[0] == "run continues: 1 of 2 epochs are done"
+    assert outcome(tmp_path / "run") == outcome(whole)
+
+
+@pytest.mark.parametrize("keep", [0, 7, 0.5, 0.999])
+def test_a_truncated_checkpoint_is_named_and_nothing_is_changed(keep, tmp_path):
+    interrupted(tmp_path / "run")
+    path = tmp_path / "run/last.safetensors"
+    data = path.read_bytes()
+    path.write_bytes(data[:keep if isinstance(keep, int) else int(keep * len(data))])
+    before = contents(tmp_path / "run")
+    with pytest.raises(ValueError, match="checkpoint run/last.safetensors cannot be used"):
+        train(small_setup(tmp_path / "run"))
+    assert contents(tmp_path / "run") == before
+
+
+def test_a_broken_clip_stops_the_run_and_is_named(tmp_path):
+    setup = small_setup(tmp_path / "run")
+    first = setup.clips.offset[5]
+    setup.clips.joints[first:setup.clips.offset[6]] = np.nan
+    with pytest.raises(FloatingPointError) as error:
+        train(setup, lambda line: None)
+    assert f"not finite in clips ['{few_clips().clips.names[5]}']" in str(error.value)
+    assert "at step 0" in str(error.value) or "at step 1" in str(error.value)
+    assert run_state(tmp_path / "run") == "unfinished"
+    assert not (tmp_path / "run/last.safetensors").exists()
+
+
+def test_the_test_split_is_looked_at_when_the_recipe_says(tmp_path):
+    rows = train(small_setup(tmp_path / "run", epochs=3, eval_every=2), lambda line: None)
+    assert [row["test_top1"] is None for row in rows] == [True, False, False]
+    assert read_log(tmp_path / "run") == rows
+    rates = [row["lr"] for row in rows]
+    assert rates[0] == 0.1 and rates == sorted(rates, reverse=True)
+
+
+def test_half_precision_trains_and_keeps_single_precision_weights(tmp_path):
+    setup = small_setup(tmp_path / "run", precision="bf16", epochs=1)
+    finish(setup)
+    assert {str(weight.dtype) for weight in setup.model.parameters()} == {"torch.float32"}
+    scores = read_scores(tmp_path / "run")["scores"]
+    np.testing.assert_allclose(scores.sum(1), 1, rtol=1e-12)

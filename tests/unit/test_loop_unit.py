@@ -1,0 +1,150 @@
+"""The loop: what it does to weights, what it reports, and when it stops."""
+
+from dataclasses import fields
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from skelbook.data.loading import Batch
+from skelbook.learner.loop import make_optimizer, predict, train_epoch
+from skelbook.learner.recipes import DEMO
+
+
+class Linear(nn.Module):
+    "A linear layer on the mean over persons, frames and joints."
+
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(2, 3)
+
+    def forward(self, x):
+        return self.fc(x.mean(dim=(1, 2, 3)))
+
+
+def model(seed=0):
+    "`Linear` with weights that depend on the seed."
+    torch.manual_seed(seed)
+    return Linear()
+
+
+def batch(n=4, seed=0, first=0):
+    "A batch of (n, 1, 5, 2, 2) clips with three classes."
+    rng = np.random.default_rng(seed)
+    x, columns = torch.from_numpy(rng.normal(size=(n, 1, 5, 2, 2))).float(), torch.ones(n).long()
+    labels, samples = torch.from_numpy(rng.integers(0, 3, n)), torch.arange(first, first + n)
+    return Batch(labels, samples, x, columns, torch.zeros(n, 5), 5 * columns)
+
+
+def one_clip(batch):
+    "(N, M, T, V, C) -> (N, 1, M, T, V, C)."
+    return batch.joints[:, None]
+
+
+# -- training
+
+def test_a_step_is_nesterovs_with_decay_on_weights_and_biases():
+    ours, recipe = model(), DEMO
+    optimizer = make_optimizer(ours, recipe)
+    w = {k: p.detach().double().clone() for k, p in ours.named_parameters()}
+    v = {k: torch.zeros_like(p) for k, p in w.items()}
+    for step in range(3):
+        twin = model().double()
+        twin.load_state_dict(w)
+        loss = nn.functional.cross_entropy(twin(batch().joints.double()), batch().labels)
+        loss.backward()
+        for k, p in twin.named_parameters():
+            gradient = p.grad + recipe.weight_decay * w[k]
+            v[k] = recipe.momentum * v[k] + gradient
+            w[k] = w[k] - 0.1 * (step + 1) * (gradient + recipe.momentum * v[k])
+    train_epoch(ours, optimizer, [batch()] * 3, one_clip, lambda step: 0.1 * (step + 1))
+    for k, p in ours.named_parameters():
+        np.testing.assert_allclose(p.detach(), w[k], rtol=1e-5, atol=1e-6)
+
+
+def test_the_rate_is_that_of_the_step_and_steps_are_counted_on():
+    seen, ours = [], model()
+    step, *_ = train_epoch(ours, make_optimizer(ours, DEMO), [batch()] * 3, one_clip,
+                           lambda step: seen.append(step) or 0.1, step=7)
+    assert step == 10 and seen == [7, 8, 9]
+
+
+def test_a_rate_of_zero_changes_nothing_and_reports_means_over_clips():
+    ours, losses = model(), []
+    before = {k: w.clone() for k, w in ours.state_dict().items()}
+    batches = [batch(5, seed=1), batch(1, seed=2)]             # the last one is smaller
+    _, loss, right = train_epoch(ours, make_optimizer(ours, DEMO), batches, one_clip,
+                                 lambda step: 0.0, after_batch=lambda step, x: losses.append(x))
+    assert all(torch.equal(before[k], w) for k, w in ours.state_dict().items())
+    assert loss == pytest.approx((5 * losses[0] + losses[1]) / 6, rel=1e-6)
+    hits = sum((ours(b.joints).argmax(1) == b.labels).sum().item() for b in batches)
+    assert right == hits / 6
+
+
+def test_watching_changes_nothing():
+    ends = []
+    for watch in (dict(), dict(after_batch=lambda step, loss: torch.rand(3))):
+        ours = model()
+        optimizer = make_optimizer(ours, DEMO)
+        train_epoch(ours, optimizer, [batch()] * 2, one_clip, lambda step: 0.1, **watch)
+        ends.append(ours.fc.weight.detach().numpy())
+    np.testing.assert_array_equal(*ends)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("names, said", [
+    (None, "[12]"), (np.array(list("abcdefghijklmnop")), "['m']")])
+def test_a_broken_clip_is_named_before_it_reaches_the_weights(value, names, said):
+    ours, broken = model(), batch(first=10)
+    broken.joints[2, 0, 3, 1, 0] = value
+    before, optimizer = ours.fc.weight.clone(), make_optimizer(ours, DEMO)
+    with pytest.raises(FloatingPointError, match="step 3 with learning rate 0.25") as error:
+        train_epoch(ours, optimizer, [broken], one_clip, lambda step: 0.25, 3, names=names)
+    assert str(error.value).endswith(f"not finite in clips {said}")
+    assert torch.equal(ours.fc.weight, before)
+
+
+def test_a_loss_that_explodes_on_good_clips_blames_the_rate():
+    ours = model()
+    ours.fc.weight.data[:] = float("inf")
+    with pytest.raises(FloatingPointError, match="clips are finite: lower the learning rate"):
+        train_epoch(ours, make_optimizer(ours, DEMO), [batch()], one_clip, lambda step: 0.1)
+
+
+def test_half_precision_is_the_forward_pass_only():
+    ours, kinds = model(), []
+    ours.fc.register_forward_hook(lambda module, x, y: kinds.append(y.dtype))
+    optimizer = make_optimizer(ours, DEMO)
+    train_epoch(ours, optimizer, [batch()], one_clip, lambda step: 0.1, precision="bf16")
+    assert kinds == [torch.bfloat16]
+    assert ours.fc.weight.dtype == ours.fc.weight.grad.dtype == torch.float32
+
+
+# -- predictions
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.integers(1, 5), min_size=1, max_size=4), st.integers(1, 3))
+def test_scores_do_not_depend_on_how_samples_are_batched(sizes, clips):
+    ours, whole = model(), batch(sum(sizes), seed=3)
+
+    def several(batch):
+        return torch.stack([batch.joints * (s + 1) for s in range(clips)], dim=1)
+
+    columns = [getattr(whole, field.name) for field in fields(Batch)[:6]]
+    parts = [Batch(*cut) for cut in zip(*(column.split(sizes) for column in columns), strict=True)]
+    samples, labels, scores = predict(ours, parts, several)
+    np.testing.assert_array_equal(samples, np.arange(len(whole.labels)))
+    np.testing.assert_array_equal(labels, whole.labels)
+    assert scores.dtype == np.float64
+    np.testing.assert_allclose(scores, predict(ours, [whole], several)[2], rtol=1e-5)
+    np.testing.assert_allclose(scores.sum(1), 1, rtol=1e-12)
+
+
+def test_predicting_leaves_the_network_in_evaluation_mode_and_without_gradients():
+    ours, counts = model(), []
+    predict(ours, [batch(4), batch(3)], one_clip, after_batch=counts.append)
+    assert counts == [4, 7] and not ours.training
+    assert ours.fc.weight.grad is None

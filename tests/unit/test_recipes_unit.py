@@ -1,0 +1,180 @@
+"""Parameters of a run: what is accepted, what is refused, and in which words."""
+
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import skelbook.data.catalogue as catalogue
+import skelbook.learner.recipes as recipes
+from skelbook.command import declared_parameters
+from skelbook.core import STREAMS, project_root
+from skelbook.learner.recipes import (
+    DEMO,
+    PARAMETERS,
+    RECIPES,
+    UCLA,
+    find_recipe,
+    plan,
+    recipe_table,
+    run_name,
+)
+from skelbook.learner.train import make_model
+from skelbook.models.blocks import count_parameters
+
+REAL = dict(data="nw-ucla-xview")
+
+
+@pytest.fixture
+def empty(tmp_path, monkeypatch):
+    "A project without any data."
+    monkeypatch.setattr(catalogue, "project_root", lambda: tmp_path)
+    monkeypatch.setattr(recipes, "project_root", lambda: tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def brought(empty):
+    "The same, and the parameters of a run on data that a user brought."
+    (empty / "nw_ucla").mkdir()
+    (empty / "nw_ucla/all_sqe.zip").touch()
+    return REAL | {"data_root": str(empty)}
+
+
+# -- recipes
+
+def test_every_recipe_is_found_by_its_three_names():
+    for recipe in RECIPES:
+        assert find_recipe(recipe.model, recipe.data, recipe.stream) is recipe
+    assert {recipe.stream for recipe in RECIPES} == set(STREAMS)
+
+
+def test_every_recipe_names_data_and_gives_positive_numbers():
+    for recipe in RECIPES:
+        assert recipe.data in catalogue.CATALOGUE
+        numbers = {k: v for k, v in asdict(recipe).items() if type(v) in (int, float)}
+        assert all(value > 0 for name, value in numbers.items() if name != "seed"), numbers
+
+
+def test_the_caption_of_the_recipes_counts_parameters_right():
+    counts = [count_parameters(make_model(r, catalogue.CATALOGUE[r.data])) for r in (DEMO, UCLA)]
+    assert counts == [95_172, 876_412]
+
+
+def test_a_recipe_does_not_change():
+    with pytest.raises(AttributeError):
+        DEMO.lr = 1.0
+    assert replace(DEMO, lr=1.0) != DEMO and replace(DEMO) == DEMO
+
+
+# -- a plan
+
+def test_the_notebook_and_the_plan_have_the_same_parameters():
+    assert declared_parameters(project_root() / "nbs/train.ipynb") == PARAMETERS
+
+
+def test_nothing_given_is_the_demonstration(empty):
+    planned = plan()
+    assert planned.recipe == DEMO and (planned.gpus, planned.workers) == (0, 0)
+    assert planned.folder == empty / "outputs/runs/agcn_synthetic_joint_s0"
+    assert plan(**PARAMETERS) == planned
+    assert not list(empty.iterdir()), "planning must write nothing"
+
+
+@pytest.mark.parametrize("given, changed", [
+    (dict(epochs=3), dict(epochs=3)), (dict(clips=1), dict(clips=1)), (dict(seed=9), dict(seed=9)),
+    (dict(batch=8), dict(batch=8, lr=0.025)), (dict(batch=32), dict()), (dict(epochs=12), dict()),
+    (dict(precision="bf16"), dict(precision="bf16")), (dict(precision="float32"), dict()),
+    (dict(stream="bone"), dict(stream="bone")),
+    (dict(gpus=1, workers=5, processes=0, exact=False, compile=False), dict())])
+def test_parameters_change_the_recipe_and_nothing_else(given, changed):
+    assert asdict(plan(**given).recipe) == asdict(DEMO) | changed
+
+
+def test_data_that_the_user_brings(brought):
+    planned = plan(**brought)
+    assert planned.recipe == UCLA and planned.data_root == brought["data_root"]
+    assert planned.folder.name == "agcn_nw-ucla-xview_joint_s0"
+    assert plan(clips=1, **brought).recipe == UCLA
+
+
+def test_where_a_run_goes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert plan(out="here").folder == tmp_path / "here"
+    assert plan(out=str(tmp_path / "a/../b")).folder == tmp_path / "b"
+    assert plan(out="~/runs/x").folder == (Path.home() / "runs/x").resolve()
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.sampled_from(RECIPES), st.integers(0, 2**32 - 1))
+def test_runs_of_other_models_data_streams_and_seeds_never_share_a_folder(recipe, seed):
+    name = run_name(replace(recipe, seed=seed))
+    assert name == f"{recipe.model}_{recipe.data}_{recipe.stream}_s{seed}"
+    assert name.count("_") == 3 and "/" not in name
+
+
+# -- what is refused
+
+@pytest.mark.parametrize("given, words", [
+    (dict(modle="agcn"), "unknown parameter 'modle': did you mean 'model'?"),
+    (dict(lr=0.1), "unknown parameter 'lr'"),
+    (dict(model="agnc"), "unknown model 'agnc': did you mean 'agcn'?"),
+    (dict(data="synthetics"), "unknown data 'synthetics': did you mean 'synthetic'?"),
+    (dict(stream="bones"), "unknown stream 'bones': did you mean 'bone'?"),
+    (dict(stream="depth"), "(valid: joint, bone, joint-motion, bone-motion)"),
+    (dict(precision="fp16"), "unknown precision 'fp16'"),
+    (dict(precision=""), "(valid: recipe, float32, bf16)"),
+    (dict(epochs="ten"), "epochs 'ten' is not a whole number"),
+    (dict(epochs=1.5), "epochs 1.5 is not a whole number"),
+    (dict(epochs=None), "epochs None is not a whole number"),
+    (dict(seed=True), "seed True is not a whole number"),
+    (dict(model=3), "model 3 is not text"),
+    (dict(out=5), "out 5 is not text"),
+    (dict(exact=1), "exact 1 is not true or false"),
+    (dict(compile="yes"), "compile 'yes' is not true or false"),
+    (dict(seed=2**32), "seed 4294967296 is above 4294967295"),
+    (dict(gpus=2), "gpus 2 is not built yet: use gpus 0 or 1"),
+    (dict(processes=4), "processes 4 is not built yet: use processes 0 or 1"),
+    (dict(exact=True), "exact True is not built yet: use exact False"),
+    (dict(compile=True), "compile True is not built yet: use compile False"),
+    *(({name: -1}, f"{name} -1 is negative") for name in PARAMETERS
+      if type(PARAMETERS[name]) is int),
+], ids=str)
+def test_a_wrong_parameter_is_refused_in_one_line(given, words):
+    with pytest.raises(ValueError) as error:
+        plan(**given)
+    assert words in str(error.value) and "\n" not in str(error.value)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.sampled_from(sorted(PARAMETERS)),
+       st.one_of(st.none(), st.floats(), st.lists(st.integers()), st.binary()))
+def test_values_of_another_kind_are_refused_by_name(name, value):
+    with pytest.raises(ValueError, match=f"^{name} .* is not "):
+        plan(**{name: value})
+
+
+@pytest.mark.parametrize("data_root, words", [
+    ("", "data_root is empty"), ("/nowhere", "'/nowhere'")])
+def test_data_that_is_not_there_is_refused(empty, data_root, words):
+    with pytest.raises(ValueError, match="needs nw_ucla/all_sqe.zip") as error:
+        plan(data_root=data_root, **REAL)
+    assert words in str(error.value) and "-p data_root FOLDER" in str(error.value)
+
+
+def test_whole_clips_are_tested_once(brought):
+    with pytest.raises(ValueError, match="clips 10: data 'nw-ucla-xview' is tested on one fixed"):
+        plan(clips=10, **brought)
+
+
+# -- shown
+
+def test_the_table_shows_every_setting_and_marks_the_changed_ones():
+    table = recipe_table(plan(batch=64, seed=2).recipe)
+    lines = table.splitlines()
+    assert len(lines) == 2 + len(fields(DEMO))
+    changed = [line for line in lines if "changed" in line]
+    assert changed == ["| batch | 64 | changed from 32 |", "| lr | 0.2 | changed from 0.1 |",
+                       "| seed | 2 | changed from 0 |"]

@@ -1,0 +1,125 @@
+"""Tables say what the run folders say, and nothing else."""
+
+import csv
+from dataclasses import asdict, replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from skelbook.learner.recipes import DEMO, UCLA, run_name
+from skelbook.learner.runs import read_record, write_record, write_scores
+from skelbook.report.tables import (
+    COLUMNS,
+    collect_runs,
+    markdown_table,
+    results_table,
+    run_row,
+    write_table,
+)
+
+
+def make_run(parent, recipe=DEMO, right=None, data="d", seconds=90.0):
+    "A run folder in which `right` of 100 test clips are right; None: unfinished."
+    folder = parent / f"{run_name(recipe)}_{data}"
+    write_record(folder, {"settings": asdict(recipe), "data_hash": data, "num_parameters": 1000,
+                          "seconds": seconds})
+    if right is not None:
+        names, labels = np.arange(100).astype(str), np.arange(100) % 12
+        guess = np.where(np.arange(100) < right, labels, (labels + 1) % 12)
+        write_scores(folder, names, labels, np.eye(12)[guess], list("abcdefghijkl"))
+        (folder / "DONE").touch()
+    return folder
+
+
+def table_of(parent):
+    "The results table of a folder of runs."
+    return results_table(collect_runs(parent))
+
+
+@pytest.mark.parametrize("right, top1, spread", [
+    ([80], "80.00", "–"), ([80, 84], "82.00", "2.00"), ([80, 80, 80], "80.00", "0.00"),
+    ([79, 82, 88], "83.00", "3.74")])
+def test_seeds_are_one_experiment_with_mean_and_population_spread(tmp_path, right, top1, spread):
+    for seed, each in enumerate(right):
+        make_run(tmp_path, replace(DEMO, seed=seed), each)
+    row, = table_of(tmp_path).to_dict("records")
+    assert (row["top-1"], row["spread"], row["seeds"]) == (top1, spread, len(right))
+    assert row["test clips"] == 100
+
+
+def test_an_unfinished_seed_does_not_count(tmp_path):
+    make_run(tmp_path, DEMO, 80)
+    make_run(tmp_path, replace(DEMO, seed=1))
+    row, = table_of(tmp_path).to_dict("records")
+    assert (row["top-1"], row["spread"], row["seeds"]) == ("80.00", "–", 1)
+
+
+def test_scores_without_done_are_not_a_result(tmp_path):
+    folder = make_run(tmp_path, DEMO, 80)
+    (folder / "DONE").unlink()
+    assert np.isnan(run_row(folder)["top1"]) and run_row(folder)["state"] == "unfinished"
+
+
+def test_what_is_not_there_says_missing(tmp_path):
+    make_run(tmp_path, UCLA)
+    row, = table_of(tmp_path).to_dict("records")
+    missing = [name for name, value in row.items() if value == "missing"]
+    assert missing == ["top-1", "95 % interval", "top-5", "mean class", "test clips"]
+    assert (row["seeds"], row["spread"], row["published"]) == (0, "–", "–")
+
+
+@pytest.mark.parametrize("change", [
+    dict(lr=0.2), dict(epochs=3), dict(stream="bone"), dict(width=8), dict(precision="bf16"),
+    dict(eval_every=2)])
+def test_any_other_setting_is_another_experiment(tmp_path, change):
+    make_run(tmp_path / "a", DEMO, 80)
+    make_run(tmp_path / "b", replace(DEMO, seed=1, **change), 84)
+    runs = pd.concat([collect_runs(tmp_path / "a"), collect_runs(tmp_path / "b")])
+    assert results_table(runs)["top-1"].tolist() == ["80.00", "84.00"]
+
+
+def test_other_data_is_another_experiment(tmp_path):
+    make_run(tmp_path, DEMO, 80, data="d")
+    make_run(tmp_path, replace(DEMO, seed=1), 84, data="e")
+    assert table_of(tmp_path)["top-1"].tolist() == ["80.00", "84.00"]
+
+
+def test_a_setting_that_is_younger_than_a_run_does_not_part_it_from_others(tmp_path):
+    old = make_run(tmp_path, DEMO, 80)
+    settings = asdict(DEMO)
+    del settings["eval_every"]
+    write_record(old, read_record(old) | {"settings": settings})
+    make_run(tmp_path, replace(DEMO, seed=1), 84)
+    assert table_of(tmp_path)["seeds"].tolist() == [2]
+
+
+def test_the_published_number_stands_beside_ours(tmp_path):
+    make_run(tmp_path, replace(DEMO, published=93.7), 80, seconds=3600)
+    row, = table_of(tmp_path).to_dict("records")
+    assert (row["published"], row["minutes"]) == ("93.70", "60")
+
+
+def test_no_runs_make_an_empty_table_with_the_same_columns(tmp_path):
+    (tmp_path / "not a run").mkdir()
+    empty = table_of(tmp_path)
+    make_run(tmp_path, DEMO, 80)
+    full = table_of(tmp_path)
+    assert list(empty.columns) == list(full.columns) == COLUMNS
+    assert len(empty) == 0 and len(full) == 1
+    assert results_table(collect_runs(tmp_path).query("data == 'other'")).equals(empty)
+    assert markdown_table(empty).count("\n") == 2
+
+
+def test_both_files_hold_the_same_table(tmp_path):
+    make_run(tmp_path / "runs", DEMO, 80)
+    table = table_of(tmp_path / "runs")
+    files = write_table(table, tmp_path / "tables/results")
+    with open(files[0], newline="", encoding="utf-8") as file:
+        rows = list(csv.reader(file))
+    lines = files[1].read_text(encoding="utf-8").splitlines()
+    assert rows == [line.strip("| ").split(" | ") for line in lines if "---" not in line]
+    assert {path.name for path in (tmp_path / "tables").iterdir()} == {"results.csv", "results.md"}
+    before = [file.read_bytes() for file in files]
+    write_table(table, tmp_path / "tables/results")
+    assert [file.read_bytes() for file in files] == before

@@ -1,0 +1,130 @@
+"""From the names of a plan to objects, and the lines that a waiting person reads."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+import skelbook.learner.train as training
+from skelbook.data.catalogue import CATALOGUE
+from skelbook.data.store import Store, collect_clips
+from skelbook.learner.recipes import DEMO, RECIPES, plan
+from skelbook.learner.train import Setup, make_model, make_pipeline, prepare_run
+from skelbook.transforms.pipelines import GraphPipeline, WholeClipPipeline
+
+ENTRY = CATALOGUE["synthetic"]
+
+
+@pytest.fixture
+def toy(monkeypatch, tmp_path):
+    "`Setup` on seven random clips, the last two of them for testing."
+    rng = np.random.default_rng(0)
+    clips = collect_clips(dict(name=f"clip {i}", label=i, joints=rng.normal(size=(1, 9, 25, 3)))
+                          for i in range(7))
+    splits = {ENTRY.train: np.arange(5), ENTRY.test: np.arange(5, 7)}
+    store = Store(tmp_path, clips, splits, {"content": "toy", "classes": list("abcdefghijkl")})
+    monkeypatch.setattr(training, "open_data", lambda name, data_root: store)
+    planned = plan(out=str(tmp_path / "run"), batch=2, clips=3)
+    recipe = replace(planned.recipe, width=4, clip_len=6)
+    return prepare_run(replace(planned, recipe=recipe), log=lambda line: None)
+
+
+# -- objects
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda r: f"{r.data}-{r.stream}")
+def test_a_pipeline_has_the_settings_of_its_recipe(recipe):
+    pipeline = make_pipeline(replace(recipe, seed=5), "nturgb+d", persons=1)
+    kinds = {"graph": GraphPipeline, "whole-clip": WholeClipPipeline}
+    assert type(pipeline) is kinds[recipe.pipeline]
+    assert (pipeline.stream, pipeline.clip_len, pipeline.clips) == (
+        recipe.stream, recipe.clip_len, recipe.clips)
+    assert (pipeline.layout, pipeline.persons, pipeline.seed) == ("nturgb+d", 1, 5)
+
+
+def test_weights_depend_on_the_seed_and_on_nothing_drawn_before():
+    recipe = replace(DEMO, width=4)
+    torch.manual_seed(1)
+    first = make_model(recipe, ENTRY)
+    torch.manual_seed(2)
+    state = torch.get_rng_state()
+    second = make_model(recipe, ENTRY)
+    assert torch.equal(torch.get_rng_state(), state), "drawing weights must not disturb others"
+    other = make_model(replace(recipe, seed=1), ENTRY)
+    same = [torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True)]
+    assert all(same)
+    assert not torch.equal(first.classifier.weight, other.classifier.weight)
+
+
+@pytest.mark.parametrize("depth, frames", [(10, 13), (5, 13)])
+def test_both_depths_double_the_width_and_halve_the_frames_twice(depth, frames):
+    model = make_model(replace(DEMO, width=4, depth=depth), ENTRY)
+    stages = model.stages(model.data_norm(torch.zeros(1, 2, 52, 25, 3)))
+    assert len(model.stages) == depth and stages.shape == (2, 16, frames, 25)
+
+
+def test_a_gpu_that_is_not_there_is_named(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(RuntimeError, match="gpus 1 was asked for, but this PyTorch sees no GPU"):
+        prepare_run(plan(gpus=1))
+
+
+# -- batches
+
+def names_of(batches):
+    "Clip numbers of batches, in order."
+    return [batch.samples.tolist() for batch in batches]
+
+
+def test_splits_are_those_of_the_catalogue(toy):
+    assert isinstance(toy, Setup) and toy.splits == ("xsub_train", "xsub_val")
+    assert names_of(toy.batches("xsub_train")) == [[0, 1], [2, 3], [4]]
+    assert names_of(toy.batches("xsub_val")) == [[5, 6]]
+
+
+def test_an_order_replaces_the_split(toy):
+    order = np.array([6, 0, 3])
+    assert names_of(toy.batches(order=order)) == [[6, 0], [3]]
+    again = [toy.pipeline.inputs(next(iter(toy.batches(order=order, passes=np.full(3, k)))))
+             for k in (1, 1, 2)]
+    assert again[0].shape == (2, 1, 2, 6, 25, 3)                # training: one random clip
+    assert torch.equal(again[0], again[1]) and not torch.equal(again[0], again[2])
+
+
+@pytest.mark.parametrize("clips, expected", [(None, 3), (1, 1)])
+def test_a_test_batch_has_the_clips_of_the_recipe_or_those_asked_for(toy, clips, expected):
+    batch = next(iter(toy.batches("xsub_val", clips=clips)))
+    assert toy.pipeline.inputs(batch).shape == (2, expected, 2, 6, 25, 3)
+
+
+def test_the_data_hash_sees_content_and_splits(toy):
+    content = replace(toy.store, meta={"content": "other"})
+    splits = replace(toy.store, splits=toy.store.splits | {"xsub_val": np.arange(1)})
+    assert len({training._data_hash(store) for store in (toy.store, content, splits)}) == 3
+
+
+# -- what is shown
+
+@pytest.mark.parametrize("seconds, words", [
+    (0, "0 s"), (89.4, "89 s"), (90, "2 min"), (3569, "59 min"), (3599, "1 h 0 min"),
+    (5400, "1 h 30 min"), (90_000, "25 h 0 min")])
+def test_times_are_said_as_people_say_them(seconds, words):
+    assert training._duration(seconds) == words
+
+
+def test_the_first_estimate_comes_once_and_only_in_the_first_epoch():
+    lines = []
+    for epoch in (0, 1):
+        look = training._first_estimate(lines.append, steps=10, epochs=3, epoch=epoch)
+        for step in range(epoch * 10 + 1, epoch * 10 + 11):
+            look(step, 1.0)
+    assert len(lines) == 1
+    assert lines[0].startswith("10 steps per epoch, 0.00 s each: about 0 s")
+
+
+def test_training_says_what_it_does_in_order(toy):
+    shown = []
+    setup = replace(toy, plan=replace(toy.plan, recipe=replace(toy.plan.recipe, epochs=2)))
+    rows = training.train(setup, shown.append)
+    assert [line.split(":")[0] for line in shown] == ["epoch 1 of 2", "epoch 2 of 2"]
+    assert shown[1].endswith("; 0 s left") and f"test {rows[1]['test_top1']:.1f} %" in shown[1]
