@@ -26,7 +26,7 @@ demo: $(READY)
 
 test: $(READY)
 	@echo "== 1/4  Style: ruff on notebooks, package and tests"
-	$(BIN)/ruff check .
+	$(BIN)/ruff check --output-format concise .
 	@echo "== 2/4  The book itself: exports in step, notebooks clean, layers, links"
 	$(BIN)/pytest -q tests/book
 	@echo "== 3/4  Every chapter, run from top to bottom"

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict
 from types import SimpleNamespace
 
 import pytest
@@ -19,6 +19,7 @@ from skelbook.command import (
     read_value,
     split_words,
 )
+from skelbook.learner.recipes import Recipe
 
 ASKING = {"-h", "--help", "--help-notebook", "--version"}
 
@@ -31,14 +32,6 @@ def write_notebook(path, source="model = 'agcn'\nepochs = 0\n", tags=("parameter
     path.write_text(json.dumps({"cells": [cell], "metadata": {}, "nbformat": 4,
                                 "nbformat_minor": 5}))
     return path
-
-
-@dataclass
-class Recipe:
-    "The settings of a run."
-
-    model: str
-    epochs: int
 
 
 @pytest.fixture
@@ -57,10 +50,10 @@ def planned(project, monkeypatch):
         if model != "agcn":
             raise ValueError(f"unknown model {model!r}")
         folder = project / f"outputs/runs/{model}"
-        return SimpleNamespace(folder=folder, recipe=Recipe(model, epochs))
+        return SimpleNamespace(folder=folder, recipe=Recipe(model, "synthetic", epochs=epochs))
 
     write_notebook(project / "nbs/train.ipynb")
-    monkeypatch.setitem(sys.modules, "skelbook.learner.recipes", SimpleNamespace(plan=plan))
+    monkeypatch.setattr("skelbook.learner.recipes.plan", plan)
     return project
 
 
@@ -208,7 +201,8 @@ def test_a_complete_run_is_not_started_again_but_an_interrupted_one_is(planned):
 def test_a_folder_with_other_settings_is_refused_and_keeps_its_files(planned):
     folder = planned / "outputs/runs/agcn"
     folder.mkdir(parents=True)
-    record = {"settings": {"model": "agcn", "epochs": 3}, "data_hash": "abc"}
+    settings = asdict(Recipe("agcn", "synthetic", epochs=3))
+    record = {"settings": settings, "data_hash": "abc"}
     (folder / "recipe.json").write_text(json.dumps(record))
     before = files(planned)
     for output in ([], ["copy.ipynb"]):
