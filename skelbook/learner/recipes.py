@@ -101,7 +101,7 @@ def _check_devices(given):
             valid = " or ".join(map(str, allowed))
             raise ValueError(f"{name} {given[name]} is not built yet: use {name} {valid}")
 
-
+# %% ../../nbs/64_learner.recipes.ipynb #c04fcb40
 def _changes(given, recipe):
     "The fields of a recipe that a reader's parameters replace."
     changes = {k: given[k] for k in ("epochs", "batch", "clips") if given[k]}

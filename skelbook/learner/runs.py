@@ -164,7 +164,7 @@ def save_checkpoint(
         save_file(tensors, path, metadata={"step": str(step), "log": json.dumps(log)})
     write_log(folder, log)
 
-
+# %% ../../nbs/65_learner.runs.ipynb #adc7b121
 def write_log(
     folder,  # a run's folder
     log,     # rows of the log, list of dicts with equal keys
