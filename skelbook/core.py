@@ -65,7 +65,7 @@ def atomic_write(
     finally:
         temporary.unlink(missing_ok=True)
 
-
+# %% ../nbs/00_core.ipynb #bba5ec45
 def _umask():
     "The process's file mode mask (it can only be read by setting it)."
     mask = os.umask(0)
@@ -76,7 +76,10 @@ def _umask():
 def content_hash(
     value,  # anything JSON can express
 ):          # 64 hexadecimal digits
-    "SHA-256 of a value written as JSON with sorted keys: the order of settings does not matter."
+    """SHA-256 of a value written as JSON with sorted keys: the order of settings does not matter.
+
+    Raises: `ValueError` for NaN and infinities, `TypeError` for what JSON cannot express.
+    """
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -24,8 +24,9 @@ def gather(
     "The wanted frames of the wanted clips, as one rectangular batch."
     person = np.arange(persons)[:, None]
     length = clips.num_frames[samples].astype(np.int64)[:, None, None]
-    present = person < clips.num_persons[samples][:, None, None]                      # (N, M, 1)
-    rows = clips.offset[samples][:, None, None] + np.where(present, person * length, 0) + frames[:, None]
+    present = person < clips.num_persons[samples][:, None, None]                # (N, M, 1)
+    begin = clips.offset[samples][:, None, None] + np.where(present, person * length, 0)
+    rows = begin + frames[:, None]                                              # (N, M, F)
     joints = clips.joints[rows].astype(np.float32, copy=False)
     if clips.scores is not None:
         scores = clips.scores[rows].astype(np.float32, copy=False)
@@ -50,8 +51,10 @@ class Batch:
 
     def to(self, device):
         "The same batch on another device."
-        moved = {f.name: getattr(self, f.name) for f in fields(self)}
-        return replace(self, **{k: v.to(device, non_blocking=True) for k, v in moved.items() if v is not None})
+        here = {f.name: getattr(self, f.name) for f in fields(self)}
+        there = {name: tensor.to(device, non_blocking=True)
+                 for name, tensor in here.items() if tensor is not None}
+        return replace(self, **there)
 
 # %% ../../nbs/26_data.loading.ipynb #1833cfa8
 def fetch_batch(
@@ -62,10 +65,10 @@ def fetch_batch(
     **more,   # further fields of `Batch`
 ):            # `Batch` on the CPU
     "A batch of gathered frames with its labels and columns."
-    column = {"labels": clips.labels, "num_persons": clips.num_persons, "num_frames": clips.num_frames}
-    column = {k: torch.from_numpy(v[samples].astype(np.int64)) for k, v in column.items()}
+    columns = {name: torch.from_numpy(getattr(clips, name)[samples].astype(np.int64))
+               for name in ("labels", "num_persons", "num_frames")}
     return Batch(samples=torch.from_numpy(samples), joints=gather(clips, samples, frames, persons),
-                 frames=torch.from_numpy(frames), **column, **more)
+                 frames=torch.from_numpy(frames), **columns, **more)
 
 # %% ../../nbs/26_data.loading.ipynb #92506715
 def epoch_items(
@@ -107,5 +110,5 @@ def load_batches(
     "The batches of one visit to the given samples, loaded ahead when there are workers."
     positions = np.arange(len(samples))
     plan = [positions[i:i + batch] for i in range(skip * batch, len(positions), batch)]
-    return DataLoader(_Fetches(clips, samples, passes, fetch), batch_sampler=plan, num_workers=workers,
-                      collate_fn=_as_it_is, pin_memory=False)
+    return DataLoader(_Fetches(clips, samples, passes, fetch), batch_sampler=plan,
+                      num_workers=workers, collate_fn=_as_it_is)

@@ -9,6 +9,7 @@ __all__ = ['ACTIONS', 'read_clip', 'build_nw_ucla']
 import json
 import re
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,9 @@ from ..core import file_hash
 from .store import collect_clips, write_store
 
 # %% ../../nbs/23_data.nw_ucla.ipynb #affc1d06
-ACTIONS = {1: "pick up with one hand", 2: "pick up with two hands", 3: "drop trash", 4: "walk around",
-           5: "sit down", 6: "stand up", 8: "donning", 9: "doffing", 11: "throw", 12: "carry"}
+ACTIONS = {1: "pick up with one hand", 2: "pick up with two hands", 3: "drop trash",
+           4: "walk around", 5: "sit down", 6: "stand up", 8: "donning", 9: "doffing",
+           11: "throw", 12: "carry"}
 
 # %% ../../nbs/23_data.nw_ucla.ipynb #bc66d7f0
 def read_clip(
@@ -27,7 +29,8 @@ def read_clip(
 ):         # dict with `name`, `label` counted from 0, `joints` (1, T, 20, 3) in metres
     """One clip of the set, checked against its name.
 
-    Raises: `ValueError` naming the file for text that is not JSON, another shape, or a label that contradicts the name.
+    Raises: `ValueError` naming the file for text that is not JSON, an array of another shape, or
+    a label that contradicts the name.
     """
     stem = Path(name).stem
     try:
@@ -37,13 +40,26 @@ def read_clip(
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{name}: not a clip of NW-UCLA ({error}); fetch the file again") from None
     if joints.ndim != 3 or joints.shape[1:] != (20, 3):
-        raise ValueError(f"{name}: found an array of shape {joints.shape}, expected (frames, 20, 3)")
+        raise ValueError(f"{name}: found shape {joints.shape}, expected (frames, 20, 3)")
     code = re.fullmatch(r"a(\d\d)_s\d\d_e\d\d_v0[123]", stem)
-    if code is None or list(ACTIONS).index(int(code[1])) + 1 != label:
+    labels = {action: number for number, action in enumerate(ACTIONS, start=1)}
+    if code is None or labels.get(int(code[1])) != label:
         raise ValueError(f"{name}: label {label} does not fit the action in the file's name")
     return dict(name=stem, label=label - 1, joints=joints[None])
 
 # %% ../../nbs/23_data.nw_ucla.ipynb #a9854a7b
+def _read_archive(archive, progress):
+    "All clips of the archive, in the order of their names."
+    samples = []
+    with zipfile.ZipFile(archive) as files:
+        names = sorted(name for name in files.namelist() if name.endswith(".json"))
+        for name in names:
+            samples.append(read_clip(Path(name).name, files.read(name)))
+            if progress:
+                progress(len(samples), len(names))
+    return samples
+
+# %% ../../nbs/23_data.nw_ucla.ipynb #250c553c
 def build_nw_ucla(
     source,         # folder that holds `nw_ucla/all_sqe.zip`
     path,           # the store to write
@@ -52,23 +68,20 @@ def build_nw_ucla(
     """The store of the set with split `xview_train` (cameras 1 and 2) and `xview_val` (camera 3).
 
     Source: Wang et al., "Cross-view action modeling, learning and recognition", CVPR 2014.
-    Raises: `FileNotFoundError` without the archive; `ValueError` naming a file that is damaged.
+    Raises: `FileNotFoundError` without the archive; `ValueError` when it is damaged, or naming the
+    file in it that is.
     """
     archive = Path(source) / "nw_ucla" / "all_sqe.zip"
     if not archive.is_file():
-        raise FileNotFoundError(f"{archive} is missing: set data_root to the folder that holds nw_ucla/all_sqe.zip")
-    samples = []
+        raise FileNotFoundError(f"{archive} is missing: "
+                                "set data_root to the folder that holds nw_ucla/all_sqe.zip")
     try:
-        with zipfile.ZipFile(archive) as files:
-            names = sorted(n for n in files.namelist() if n.endswith(".json"))
-            for name in names:
-                samples.append(read_clip(Path(name).name, files.read(name)))
-                if progress:
-                    progress(len(samples), len(names))
-    except zipfile.BadZipFile as error:
+        samples = _read_archive(archive, progress)
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise ValueError(f"{archive}: {error}; the archive is damaged, fetch it again") from None
-    train = [s["name"] for s in samples if not s["name"].endswith("v03")]
-    test = [s["name"] for s in samples if s["name"].endswith("v03")]
-    return write_store(path, collect_clips(samples), name="nw-ucla", layout="kinect_v1", classes=ACTIONS.values(),
-                       splits={"xview_train": train, "xview_val": test},
+    names = [sample["name"] for sample in samples]
+    splits = {"xview_train": [name for name in names if not name.endswith("v03")],
+              "xview_val": [name for name in names if name.endswith("v03")]}
+    return write_store(path, collect_clips(samples), name="nw-ucla", layout="kinect_v1",
+                       classes=ACTIONS.values(), splits=splits,
                        source={"file": archive.name, "sha256": file_hash(archive)})
