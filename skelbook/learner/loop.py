@@ -6,7 +6,6 @@
 __all__ = ['make_optimizer', 'train_epoch', 'predict']
 
 # %% ../../nbs/62_learner.loop.ipynb #a2f46f46
-import numpy as np
 import torch
 import torch.nn.functional as F
 
