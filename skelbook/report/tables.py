@@ -19,7 +19,7 @@ from ..learner.recipes import Recipe
 from ..learner.runs import read_record, read_scores, run_state
 
 # %% ../../nbs/80_report.tables.ipynb #7286d10a
-SETTINGS = ["model", "data", "stream", "epochs", "repeat", "batch", "lr", "clips"]
+SETTINGS = ["model", "data", "stream", "width", "epochs", "repeat", "batch", "lr", "clips"]
 ACCURACIES = ["top1", "top5", "mean_class", "low", "high", "count"]
 
 # %% ../../nbs/80_report.tables.ipynb #b6b71512
