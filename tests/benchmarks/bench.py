@@ -91,7 +91,8 @@ def machine():
     "Where the numbers were measured."
     import torch
 
-    return {"cores": os.cpu_count(), "machine": platform.machine(),
+    usable = getattr(os, "sched_getaffinity", lambda pid: range(os.cpu_count()))(0)
+    return {"cores": len(usable), "machine": platform.machine(),
             "python": platform.python_version(), "torch": torch.__version__,
             "threads": torch.get_num_threads(), "load at the start": round(os.getloadavg()[0], 1)}
 
