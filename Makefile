@@ -20,7 +20,7 @@ export PYDEVD_DISABLE_FILE_VALIDATION = 1
 
 demo: $(READY)
 	@echo "== Train AGCN on the built-in data (a few minutes on two cores)"
-	$(BIN)/papermill nbs/train.ipynb -p model agcn --log-output
+	$(BIN)/papermill nbs/train.ipynb -p model agcn
 	@echo "accuracy table   $(DEMO)/accuracy.md"
 	@echo "heatmap          $(DEMO)/learned_graph.png"
 

@@ -188,7 +188,8 @@ def complete_command(
         raise FileExistsError(f"this run is complete: {os.path.relpath(output.parent)} (nothing was"
                               " changed; remove the folder, or name another with `-p out`)")
     output.parent.mkdir(parents=True, exist_ok=True)
-    return [*words, os.path.relpath(output)]
+    told = {"--log-output", "--no-log-output"} & {option for option, _ in options}
+    return [*([] if told else ["--log-output"]), *words, os.path.relpath(output)]
 
 # %% ../nbs/86_command.ipynb #8f73431e
 def is_papermill(

@@ -79,7 +79,7 @@ class Plan:
     workers: int
 
 # %% ../../nbs/64_learner.recipes.ipynb #1da6f453
-KINDS = {str: "text", int: "a whole number", bool: "true or false"}
+KINDS = {str: "text", int: "a whole number", bool: "True or False"}
 
 
 def _check_types(given):

@@ -173,12 +173,13 @@ def test_unknown_names_are_refused_and_leave_nothing(project, words):
 
 def test_the_copy_of_a_training_run_goes_to_its_folder(planned, monkeypatch):
     words = complete_command("nbs/train.ipynb -p epochs 3".split())
-    assert words == "nbs/train.ipynb -p epochs 3 outputs/runs/agcn/train.ipynb".split()
+    assert words == ["--log-output", *"nbs/train.ipynb -p epochs 3".split(),
+                     "outputs/runs/agcn/train.ipynb"]
     assert (planned / "outputs/runs/agcn").is_dir()
     (planned / "else where").mkdir()
     monkeypatch.chdir(planned / "else where")
-    words = complete_command(["../nbs/train.ipynb"])
-    assert words == ["../nbs/train.ipynb", "../outputs/runs/agcn/train.ipynb"]
+    words = complete_command(["../nbs/train.ipynb", "--no-log-output"])
+    assert words == ["../nbs/train.ipynb", "--no-log-output", "../outputs/runs/agcn/train.ipynb"]
 
 
 def test_values_are_checked_with_and_without_an_output_path(planned):
