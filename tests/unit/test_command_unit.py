@@ -236,7 +236,8 @@ def test_the_entry_point_completes_the_line_in_place(project, monkeypatch):
 
     engine, words = enter(monkeypatch, "nbs/plot.ipynb -p epochs 3")
     assert engine is NBClientEngine
-    assert words == "nbs/plot.ipynb -p epochs 3 outputs/notebooks/plot-3.ipynb".split()
+    assert words == ("--log-output nbs/plot.ipynb -p epochs 3 "
+                     "outputs/notebooks/plot-3.ipynb").split()
 
 
 def test_the_entry_point_refuses_in_one_line_with_status_2(project, monkeypatch, capsys):
