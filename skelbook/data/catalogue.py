@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock
 
 from ..core import choose, project_root
 from .nw_ucla import build_nw_ucla
@@ -106,6 +107,8 @@ def open_data(
     """
     entry = find_entry(name, data_root)
     path = store_path(entry)
-    if not (path / "DONE").is_file():
-        entry.build(data_root, path, progress_printer(f"preparing {name}", log or sys.stdout))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):            # who comes second finds it made
+        if not (path / "DONE").is_file():
+            entry.build(data_root, path, progress_printer(f"preparing {name}", log or sys.stdout))
     return open_store(path)
