@@ -15,7 +15,7 @@ def view_rotations(
     draws,       # uniform numbers in [0, 1), (N, 2)
     degrees=60,  # largest angle, whole degrees
 ):               # rotation matrices, float64, (N, 3, 3)
-    """A random turn about x after one about y for each sample, by whole degrees in [-degrees, degrees].
+    """A turn about x after one about y for each sample, each by -degrees … degrees, whole numbers.
 
     Source: the NW-UCLA input of CTR-GCN (Chen et al., ICCV 2021).
     """

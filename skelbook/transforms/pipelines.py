@@ -14,11 +14,9 @@ import torch
 from ..data.loading import fetch_batch, gather
 from ..graph import find_layout
 from ..keyed import keyed_uniform
+from . import sampling
 from .augment import view_rotations
-from .normalize import (
-    align_3d, normalize_2d, rotate, scale_to_box, subtract_first_frame)
-from .sampling import (
-    copied_frames, pick_frames, spread_frames, test_frames, train_frames)
+from .normalize import align_3d, normalize_2d, rotate, scale_to_box
 from .streams import clear_absent, make_stream
 
 # %% ../../nbs/36_transforms.pipelines.ipynb #52247110
@@ -31,13 +29,15 @@ def _aligned(clips, chunk=256):
         frames = np.minimum(np.arange(length.max()), length[:, None] - 1)
         x = gather(clips, samples, frames, int(persons.max()))
         x, frames_kept, _ = align_3d(x, torch.from_numpy(length.astype(np.int64)))
-        place = torch.arange(x.shape[2]) < frames_kept[:, None, None]                      # (N, 1, T)
-        present = torch.arange(x.shape[1])[:, None] < torch.from_numpy(persons.astype(np.int64))[:, None, None]
+        place = torch.arange(x.shape[2]) < frames_kept[:, None, None]             # (N, 1, T)
+        person = torch.arange(x.shape[1])[:, None]
+        present = person < torch.from_numpy(persons)[:, None, None]               # (N, M, 1)
         rows.append(x[place & present].numpy())
         kept.append(frames_kept.numpy())
-    return replace(clips, joints=np.concatenate(rows), num_frames=np.concatenate(kept).astype(np.int32))
+    frames = np.concatenate(kept).astype(np.int32)
+    return replace(clips, joints=np.concatenate(rows), num_frames=frames)
 
-
+# %% ../../nbs/36_transforms.pipelines.ipynb #1c31626b
 def _in_picture(clips):
     "2D clips in units of half the picture's size: `Clips`."
     size = None
@@ -51,7 +51,7 @@ def _in_picture(clips):
 class GraphPipeline:
     """Input of ST-GCN, ST-GCN++ and 2s-AGCN as MMAction2 makes it, batched.
 
-    Shapes: store of (M, T, V, C) clips -> (N, S, M, L, V, 3).
+    Shapes: clips (M, T, V, C) -> (N, S, M, L, V, 3): x, y and z, or x, y and the score.
     Source: Duan et al., "PYSKL", ACM MM 2022; the skeleton configurations of MMAction2.
     """
 
@@ -67,13 +67,15 @@ class GraphPipeline:
         return _in_picture(clips) if find_layout(self.layout).dims == 2 else _aligned(clips)
 
     def fetch(self, clips, samples, passes=None):
-        "`Batch` of chosen frames: random ones for the given passes, the fixed test frames without."
+        """`Batch` of the samples, (N,): frames drawn for their passes, (N,), else the test frames.
+        """
         length = clips.num_frames[samples].astype(np.int64)
         if passes is None:
-            frames = test_frames(length, self.clip_len, self.clips).reshape(len(samples), -1)
+            frames = sampling.test_frames(length, self.clip_len, self.clips)       # (N, S, L)
+            frames = frames.reshape(len(samples), -1)
         else:
             keys = keyed_uniform(self.seed, passes, samples, "frames", self.clip_len + 1)
-            frames = train_frames(length, keys, self.clip_len)
+            frames = sampling.train_frames(length, keys, self.clip_len)
         more = {}
         if self.stream.endswith("motion"):
             after = np.minimum(frames + 1, length[:, None] - 1)
@@ -86,16 +88,16 @@ class GraphPipeline:
         last = batch.frames == batch.num_frames[:, None] - 1
         x = make_stream(batch.joints, following, last, self.stream, find_layout(self.layout))
         x = clear_absent(x, batch.num_persons).unflatten(2, (-1, self.clip_len))
-        return x.transpose(1, 2).contiguous()                     # (N, M, S, L, V, C) -> (N, S, M, L, V, C)
+        return x.transpose(1, 2).contiguous()              # (N, M, S, …) -> (N, S, M, L, V, C)
 
 # %% ../../nbs/36_transforms.pipelines.ipynb #0b90efca
 @dataclass(frozen=True)
 class WholeClipPipeline:
     """Input of the graph networks on NW-UCLA: turned as a whole, scaled to a box, then sampled.
 
-    Shapes: store of (M, T, V, 3) clips -> (N, 1, M, L, V, 3).
-    Source: the NW-UCLA input of CTR-GCN (Chen et al., ICCV 2021). Unlike there, motion is the difference to the
-    next recorded frame, and the random scale, which the box cancels, is left out.
+    Shapes: clips (M, T, V, 3) -> (N, 1, M, L, V, 3).
+    Source: the NW-UCLA input of CTR-GCN (Chen et al., ICCV 2021). Unlike there, motion is the
+    difference to the next recorded frame, and the random scale, which the box cancels, is left out.
     """
 
     layout: str            # joint layout
@@ -114,16 +116,17 @@ class WholeClipPipeline:
         return replace(clips, joints=clips.joints.astype(np.float32) - origin[:, None])
 
     def fetch(self, clips, samples, passes=None):
-        "`Batch` of whole clips and the places to pick, random for the given passes."
+        "`Batch` of whole clips `samples`, (N,), with places to pick, drawn for their passes, (N,)."
         length = clips.num_frames[samples].astype(np.int64)
         frames = np.minimum(np.arange(length.max()), length[:, None] - 1)
         if passes is None:
-            picks, draws = spread_frames(length, self.clip_len), None
+            picks, draws = sampling.spread_frames(length, self.clip_len), None
         else:
             keys = keyed_uniform(self.seed, passes, samples, "frames", self.clip_len)
-            picks = copied_frames(length, keys, self.clip_len)
+            picks = sampling.copied_frames(length, keys, self.clip_len)
             draws = torch.from_numpy(keyed_uniform(self.seed, passes, samples, "view", 2))
-        return fetch_batch(clips, samples, frames, self.persons, picks=torch.from_numpy(picks), draws=draws)
+        return fetch_batch(clips, samples, frames, self.persons, picks=torch.from_numpy(picks),
+                           draws=draws)
 
     def inputs(self, batch):
         "The chosen stream, (N, 1, M, L, V, 3), on the device of the batch."
@@ -132,6 +135,7 @@ class WholeClipPipeline:
             x = rotate(x, view_rotations(batch.draws, self.degrees))
         x, layout = scale_to_box(x), find_layout(self.layout)
         end = batch.num_frames[:, None] - 1
-        now, following = (pick_frames(x, torch.minimum(batch.picks + step, end)) for step in (0, 1))
+        now, following = (sampling.pick_frames(x, torch.minimum(batch.picks + step, end))
+                          for step in (0, 1))
         x = make_stream(now, following, batch.picks == end, self.stream, layout)
         return clear_absent(x, batch.num_persons)[:, None]
