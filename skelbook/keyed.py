@@ -52,7 +52,7 @@ def keyed_uniform(
     counter = blocks, epochs, samples & LOW, samples >> HALF
     a, b, c, d = philox(counter, (seed, zlib.crc32(purpose.encode())))
     pairs = np.stack([(a >> 5) * 2**26 + (b >> 6), (c >> 5) * 2**26 + (d >> 6)], axis=-1)
-    return pairs.reshape(len(samples), -1)[:, :size] * 2.0**-53
+    return pairs.reshape(len(samples), 2 * len(blocks))[:, :size] * 2.0**-53
 
 # %% ../nbs/03_keyed.ipynb #b57de6c1
 def keyed_order(

@@ -179,10 +179,11 @@ def _write_arrays(folder, clips):
     files = {file: array for file, array in files.items() if array is not None}
     for file, array in files.items():
         np.save(folder / file, array, allow_pickle=False)
-    columns = dict(offset=clips.offset, num_person=clips.num_persons,
-                   total_frames=clips.num_frames, label=clips.labels, name=clips.names)
+    columns = dict(offset=clips.offset, num_person=clips.num_persons.astype(np.int16),
+                   total_frames=clips.num_frames.astype(np.int32),
+                   label=clips.labels.astype(np.int32), name=clips.names.astype(np.str_))
     if clips.image_size is not None:
-        columns |= dict(img_h=clips.image_size[:, 0], img_w=clips.image_size[:, 1])
+        columns |= dict(zip(("img_h", "img_w"), clips.image_size.astype(np.int32).T, strict=True))
     np.savez(folder / "index.npz", **columns)
     return file_hash(*(folder / file for file in files), folder / "index.npz")
 
