@@ -87,8 +87,8 @@ class GraphPipeline:
         following = batch.joints if batch.following is None else batch.following
         last = batch.frames == batch.num_frames[:, None] - 1
         x = make_stream(batch.joints, following, last, self.stream, find_layout(self.layout))
-        x = clear_absent(x, batch.num_persons).unflatten(2, (-1, self.clip_len))
-        return x.transpose(1, 2).contiguous()              # (N, M, S, …) -> (N, S, M, L, V, C)
+        x = x.unflatten(2, (-1, self.clip_len))            # (N, M, S, L, V, C)
+        return x.transpose(1, 2).contiguous()              # (N, S, M, L, V, C)
 
 # %% ../../nbs/36_transforms.pipelines.ipynb #0b90efca
 @dataclass(frozen=True)
