@@ -67,8 +67,7 @@ class GraphPipeline:
         return _in_picture(clips) if find_layout(self.layout).dims == 2 else _aligned(clips)
 
     def fetch(self, clips, samples, passes=None):
-        """`Batch` of the samples, (N,): frames drawn for their passes, (N,), else the test frames.
-        """
+        "`Batch` of `samples`, (N,): frames drawn for their passes, (N,), or the test frames."
         length = clips.num_frames[samples].astype(np.int64)
         if passes is None:
             frames = sampling.test_frames(length, self.clip_len, self.clips)       # (N, S, L)
