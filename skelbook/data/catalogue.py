@@ -107,8 +107,10 @@ def open_data(
     """
     entry = find_entry(name, data_root)
     path = store_path(entry)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_suffix(".lock")):            # who comes second finds it made
-        if not (path / "DONE").is_file():
-            entry.build(data_root, path, progress_printer(f"preparing {name}", log or sys.stdout))
+    if not (path / "DONE").is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        progress = progress_printer(f"preparing {name}", log or sys.stdout)
+        with FileLock(path.with_suffix(".lock")):
+            if not (path / "DONE").is_file():            # who comes second finds it made
+                entry.build(data_root, path, progress)
     return open_store(path)

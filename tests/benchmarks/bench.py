@@ -57,7 +57,7 @@ def loading_rate():
     setup = prepare_run(plan(model="agcn"), log=lambda line: None)
     order, passes = epoch_items(0, 0, setup.store.splits[CATALOGUE["synthetic"].train], 1)
     started = time.perf_counter()
-    for batch in setup.batches(CATALOGUE["synthetic"].train, passes, order):
+    for batch in setup.batches(order=order, passes=passes):
         setup.pipeline.inputs(batch)
     return len(order) / (time.perf_counter() - started)
 
