@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
-from ..core import choose, project_root
+from ..core import choose, file_hash, project_root
+from . import actions, bodies, synthetic
 from .nw_ucla import build_nw_ucla
 from .store import collect_clips, open_store, write_store
 from .synthetic import CLASSES, split_names, synthetic_clips
@@ -41,11 +42,14 @@ def _build_synthetic(data_root, path, progress=None):
                for name, joints, _, label in synthetic_clips(progress=progress))
     return write_store(path, collect_clips(samples, np.float16), name="synthetic12",
                        layout="nturgb+d", classes=CLASSES, splits=split_names(),
-                       source={"generator": "skelbook", "seed": 0})
+                       source={"generator": MAKER, "seed": 0})
 
 # %% ../../nbs/27_data.catalogue.ipynb #b1f2b805
+MAKER = file_hash(bodies.__file__, actions.__file__, synthetic.__file__)[:8]
+
+# %% ../../nbs/27_data.catalogue.ipynb #7178b14d
 CATALOGUE = {
-    "synthetic": Entry("synthetic12.skel", "xsub_train", "xsub_val", "nturgb+d",
+    "synthetic": Entry(f"synthetic12-{MAKER}.skel", "xsub_train", "xsub_val", "nturgb+d",
                        num_classes=12, persons=2, build=_build_synthetic),
     "nw-ucla-xview": Entry("nw-ucla.skel", "xview_train", "xview_val", "kinect_v1",
                            num_classes=10, persons=1, build=build_nw_ucla,
