@@ -71,6 +71,11 @@ def check_same(
                          f"({'; '.join(differ)}): give -p out ANOTHER_FOLDER, or remove this one")
 
 # %% ../../nbs/65_learner.runs.ipynb #cad76d89
+HALF_WRITTEN = [                                     # names that `atomic_write` gives
+    ".recipe-????????.json", ".log-????????.csv", ".last-????????.safetensors",
+    ".scores-????????.npz", ".DONE-????????"]
+
+# %% ../../nbs/65_learner.runs.ipynb #8ec498e8
 @contextmanager
 def locked(
     folder,  # a run's folder; made when missing
@@ -87,8 +92,9 @@ def locked(
         raise RuntimeError(f"another process is working in run folder {Path(folder).name}: "
                            "wait for it, or stop it") from None
     try:
-        for left in Path(folder).glob(".*-*"):             # names that `atomic_write` gives
-            left.unlink()
+        for pattern in HALF_WRITTEN:
+            for left in Path(folder).glob(pattern):
+                left.unlink()
         yield
     finally:
         lock.release()

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import nn
 
+from skelbook.core import atomic_write
 from skelbook.learner import runs
 from skelbook.learner.recipes import DEMO, UCLA
 from skelbook.learner.runs import (
@@ -120,6 +121,27 @@ def test_a_killed_process_gives_the_lock_back(tmp_path):
     os.waitpid(process, 0)
     with locked(tmp_path):
         pass
+
+
+def test_other_hidden_files_of_a_folder_are_never_touched(tmp_path):
+    others = [".pre-commit-config.yaml", ".last-words.txt", ".log-of-my-year-2026.csv", "a-b"]
+    for name in others:
+        (tmp_path / name).write_text("mine")
+    (tmp_path / ".git-backup").mkdir()
+    with locked(tmp_path):
+        assert all((tmp_path / name).read_text() == "mine" for name in others)
+        assert (tmp_path / ".git-backup").is_dir()
+
+
+@pytest.mark.parametrize(
+    "name", ["recipe.json", "log.csv", "last.safetensors", "scores.npz", "DONE"])
+def test_what_a_killed_write_leaves_of_a_record_is_cleared_away(tmp_path, name):
+    with atomic_write(tmp_path / name) as temporary:
+        temporary.write_bytes(b"half")
+    left = tmp_path / temporary.name
+    left.write_bytes(b"half")                    # as if the process had died before the rename
+    with locked(tmp_path):
+        assert not left.exists() and (tmp_path / name).exists()
 
 
 def test_a_second_process_is_refused_at_once_and_leaves_half_written_files_alone(tmp_path):
