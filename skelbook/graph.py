@@ -4,13 +4,13 @@
 
 # %% auto #0
 __all__ = ['COCO', 'NTURGBD', 'OPENPOSE', 'FINGERS', 'HANDMP', 'KINECT_V1', 'LAYOUTS', 'MODES', 'Layout', 'find_layout',
-           'rest_pose', 'edge_matrix', 'normalise_columns', 'hop_distance', 'spatial_subsets', 'distance_subsets',
-           'adjacency']
+           'describe', 'rest_pose', 'edge_matrix', 'normalise_columns', 'hop_distance', 'spatial_subsets',
+           'distance_subsets', 'adjacency']
 
 # %% ../nbs/10_graph.ipynb #711c4ee9
 import operator
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from numbers import Integral
 
 import numpy as np
@@ -134,7 +134,7 @@ LAYOUTS = {layout.name: layout for layout in (COCO, NTURGBD, OPENPOSE, HANDMP, K
 
 # %% ../nbs/10_graph.ipynb #5d78afbb
 def find_layout(
-    layout,  # a `Layout`, a name in `LAYOUTS`, or a dict with num_node, inward and center
+    layout,  # a `Layout`, a name in `LAYOUTS`, or a dictionary that describes one
 ):           # the `Layout`
     """The layout that is meant.
 
@@ -145,15 +145,26 @@ def find_layout(
         return layout
     if not isinstance(layout, Mapping):
         return LAYOUTS[choose("layout", layout, LAYOUTS)]
-    keys = ("num_node", "inward", "center")
+    toolbox = "num_node" in layout
+    needed = ("num_node", "inward", "center") if toolbox else ("joints", "inward", "centre")
     for key in layout:
-        choose("layout key", key, keys)
-    if missing := [key for key in keys if key not in layout]:
+        choose("layout key", key, needed if toolbox else [field.name for field in fields(Layout)])
+    if missing := [key for key in needed if key not in layout]:
         raise ValueError(f"a layout dictionary needs {', '.join(missing)}")
+    if not toolbox:
+        return Layout(**{"name": "custom"} | layout)
     if not isinstance(layout["num_node"], Integral):
         raise ValueError(f"num_node is {layout['num_node']!r}, expected a whole number of joints")
     joints = [f"joint {v}" for v in range(layout["num_node"])]
     return Layout("custom", joints, layout["inward"], layout["center"])
+
+# %% ../nbs/10_graph.ipynb #114af1b9
+def describe(
+    layout,  # a layout: name, dict or `Layout`
+):           # its name if it is one of `LAYOUTS`, else a dict that JSON can express
+    "What `find_layout` turns into the same layout again, anywhere."
+    layout = find_layout(layout)
+    return layout.name if LAYOUTS.get(layout.name) == layout else asdict(layout)
 
 # %% ../nbs/10_graph.ipynb #b98580c5
 PLACES = {  # x, y in metres; of paired joints the left one, the right one is its mirror image

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from ..core import file_hash
-from .store import collect_clips, write_store
+from .store import Source, write_store
 
 # %% ../../nbs/23_data.nw_ucla.ipynb #affc1d06
 ACTIONS = {1: "pick up with one hand", 2: "pick up with two hands", 3: "drop trash",
@@ -82,6 +82,6 @@ def build_nw_ucla(
     names = [sample["name"] for sample in samples]
     splits = {"xview_train": [name for name in names if not name.endswith("v03")],
               "xview_val": [name for name in names if name.endswith("v03")]}
-    return write_store(path, collect_clips(samples), name="nw-ucla", layout="kinect_v1",
-                       classes=ACTIONS.values(), splits=splits,
-                       source={"file": archive.name, "sha256": file_hash(archive)})
+    source = Source("nw-ucla", "kinect_v1", tuple(ACTIONS.values()), splits, lambda: samples,
+                    len(samples), {"file": archive.name, "sha256": file_hash(archive)}, np.float32)
+    return write_store(path, source)
