@@ -9,9 +9,9 @@ import pytest
 from pages import MODULES, ROOT, module_name, name
 
 LAYERS = ["core", "keyed", "viz", "graph", "data", "transforms", "models", "learner", "evaluate",
-          "report", "command"]
+          "report", "command", "prep"]
 NAMES = {module_name(path) for path in MODULES}
-LIGHT = ["skelbook", "skelbook.core", "skelbook.keyed", "skelbook.command",
+LIGHT = ["skelbook", "skelbook.core", "skelbook.keyed", "skelbook.command", "skelbook.prep",
          "skelbook.learner.recipes"]
 
 
