@@ -128,7 +128,32 @@ def test_sides_pair_up_in_order(layout):
     left, right = ([joint.removeprefix(side) for v, joint in enumerate(layout.joints)
                     if layout.sides[v] == side] for side in ("left", "right"))
     assert left == right
-    assert layout.dims == (3 if layout.name in ("nturgb+d", "kinect_v1") else 2)
+    assert layout.dims == (3 if layout.name in ("nturgb+d", "kinect_v1", "utd_mhad", "sbu") else 2)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=lambda layout: layout.name)
+def test_a_layout_is_one_tree_with_the_centre_as_its_root(layout):
+    count = len(layout.joints)
+    assert len(layout.inward) == count - 1 and len(set(layout.joints)) == count
+    assert np.isfinite(hop_distance(layout, count)).all()
+    assert [v for v in range(count) if v not in dict(layout.inward)] == [layout.centre]
+
+
+def test_the_two_orders_of_kinect_v1():
+    """The same names and edges; only the trunk is counted the other way round."""
+    one, other = LAYOUTS["kinect_v1"], LAYOUTS["utd_mhad"]
+    new = [other.joints.index(joint) for joint in one.joints]
+    assert new == [3, 2, 1, 0, *range(4, 20)]
+    assert {(new[i], new[j]) for i, j in one.inward} == set(other.inward)
+    assert new[one.centre] == other.centre
+
+
+@pytest.mark.parametrize("name", ["sbu", "penn_action", "mediapipe"])
+def test_sides_stay_on_their_side(name):
+    """No edge leads from the left to the right: a slip of one in a list of edges would."""
+    layout = LAYOUTS[name]
+    for i, j in layout.inward:
+        assert layout.sides[j] in (layout.sides[i], "torso")
 
 
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=lambda layout: layout.name)
