@@ -12,6 +12,10 @@ LAYERS = ["core", "keyed", "viz", "graph", "data", "transforms", "models", "lear
           "report", "command", "prep"]
 NAMES = {module_name(path) for path in MODULES}
 LIGHT = ["skelbook", "skelbook.core", "skelbook.keyed", "skelbook.command", "skelbook.prep",
+         "skelbook.data.safe", "skelbook.data.fetch", "skelbook.data.store", "skelbook.data.synthetic",
+         "skelbook.data.annotations", "skelbook.data.arrays", "skelbook.data.small_sets",
+         "skelbook.data.ntu", "skelbook.data.ntu_persons", "skelbook.data.checks",
+         "skelbook.data.catalogue",
          "skelbook.learner.recipes"]
 
 
