@@ -226,24 +226,41 @@ def _hand():  # places of the 21 joints of a hand, (21, 2)
 def _place(joint):  # x, y of a body's joint, by its name
     side = _side(joint)
     name = joint.removeprefix(f"{side} ")
-    if name not in PLACES:
-        raise ValueError(f"no place on the body is known for {joint!r}")
     x, y = PLACES[name]
     return (-x if side == "right" else x), y
 
 # %% ../nbs/10_graph.ipynb #f5867b19
+def _fan(joint, links, places, begin=0., width=2 * np.pi, hops=0):
+    "Gives a joint and all that hang on it their places within an angle (radians) of the fan."
+    angle = begin + width / 2
+    places[joint] = hops * np.sin(angle), -hops * np.cos(angle)
+    further = [other for other in links[joint] if other not in places]
+    for k, other in enumerate(further):
+        if other not in places:
+            share = width / len(further)
+            _fan(other, links, places, begin + k * share, share, hops + 1)
+
+# %% ../nbs/10_graph.ipynb #fb6c7834
 def rest_pose(
-    layout,  # a layout of V joints whose names are those of `LAYOUTS`
+    layout,  # a layout of V joints: name, dict or `Layout`
 ):           # where a drawing puts the joints, (V, 2), x to the reader's right and y up
     """Joints of a person at rest who faces the reader, for pictures of graphs.
 
-    Units: about a metre for bodies, about a hand's length for hands.
-    Raises: `ValueError` for a joint name that no known layout has.
+    Units: about a metre for bodies, a hand's length for hands, a hop for joints nobody knows.
     """
     layout = find_layout(layout)
     if layout.joints == HANDMP.joints:
         return _hand()
-    return np.array([_place(joint) for joint in layout.joints], dtype=float)
+    if all(joint.removeprefix(f"{_side(joint)} ") in PLACES for joint in layout.joints):
+        return np.array([_place(joint) for joint in layout.joints], dtype=float)
+    links, places = {v: set() for v in range(len(layout.joints))}, {}
+    for a, b in layout.inward:
+        links[a].add(b)
+        links[b].add(a)
+    for joint in (layout.centre, *links):          # a joint without bones lies in the middle too
+        if joint not in places:
+            _fan(joint, links, places)
+    return np.array([places[v] for v in links], dtype=float)
 
 # %% ../nbs/10_graph.ipynb #c440fe2d
 def edge_matrix(
