@@ -12,11 +12,8 @@ LAYERS = ["core", "keyed", "viz", "graph", "data", "transforms", "models", "lear
           "report", "command", "prep"]
 NAMES = {module_name(path) for path in MODULES}
 LIGHT = ["skelbook", "skelbook.core", "skelbook.keyed", "skelbook.command", "skelbook.prep",
-         "skelbook.data.safe", "skelbook.data.fetch", "skelbook.data.store", "skelbook.data.synthetic",
-         "skelbook.data.annotations", "skelbook.data.arrays", "skelbook.data.small_sets",
-         "skelbook.data.ntu", "skelbook.data.ntu_persons", "skelbook.data.checks",
-         "skelbook.data.catalogue",
          "skelbook.learner.recipes"]
+HEAVY = {"torch", "matplotlib", "pandas", "IPython"}
 
 
 def layer(module):
@@ -64,6 +61,20 @@ def test_model_chapters_share_blocks_and_nothing_else(path):
 def test_light_modules_do_not_load_torch(module):
     check = f"import sys, {module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", check], cwd=ROOT, timeout=60).returncode == 0
+
+
+def test_preparing_data_needs_no_torch_and_no_figures():
+    "The scripts in `data_prep/` start in a moment; only the loader knows tensors."
+    light = sorted(module for module in NAMES if module.startswith("skelbook.data.")
+                   and module != "skelbook.data.loading")
+    check = f"""import importlib, sys
+for module in {light}:
+    importlib.import_module(module)
+    if found := {HEAVY} & set(sys.modules):
+        sys.exit(f"{{module}} loads {{found}}")"""
+    done = subprocess.run([sys.executable, "-c", check], cwd=ROOT, timeout=60, text=True,
+                          capture_output=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_command_check_loads_the_standard_library_only():
