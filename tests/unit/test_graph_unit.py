@@ -166,6 +166,11 @@ def test_rest_pose(layout):
     assert apart.min() > 0.03
 
 
-def test_rest_pose_of_an_unknown_body():
-    with pytest.raises(ValueError, match="joint 0"):
-        rest_pose(ARM)
+@pytest.mark.parametrize("extra", [[], [(3, 0)], [(0, 4), (4, 3)]])        # alone, branch, circle
+def test_joints_that_no_body_has_fan_out_from_the_centre(extra):
+    inward = [(1, 0), (2, 1), (3, 2), *extra]
+    pose = rest_pose(dict(num_node=5, inward=inward, center=0))
+    hops = hop_distance(dict(num_node=5, inward=inward, center=0), 9)[0]
+    assert pose.shape == (5, 2) and np.isfinite(pose).all()
+    if extra != [(0, 4), (4, 3)]:                          # round a circle one walks one way only
+        np.testing.assert_allclose(np.hypot(*pose.T), np.where(np.isinf(hops), 0, hops))
