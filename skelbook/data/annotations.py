@@ -86,9 +86,10 @@ def decompress(
     slot = np.arange(len(frames)) - first
     with np.errstate(over="ignore"):
         half = keypoint.astype(np.float16)
+        weight = half[..., 2].sum(-1)
     persons = min(slot.max(initial=-1) + 1, max_person)
     if slot.max(initial=-1) >= max_person:
-        order = np.lexsort((-half[..., 2].sum(-1), frames))      # stable: ties as in the file
+        order = np.lexsort((-weight, frames))      # stable: ties as in the file
         slot[order] = np.arange(len(frames)) - first
     kept = slot < max_person
     result = np.zeros((persons, total_frames, keypoint.shape[1], 3), np.float16)
@@ -127,6 +128,8 @@ def _problem(annotation, key):
         return f"is {type(annotation).__name__}, expected a dict: remove it from the list"
     if missing := [each for each in (key, "label") if each not in annotation]:
         return f"has no `{missing[0]}`: add it, or remove the clip"
+    if not isinstance(annotation[key], (str, Integral)):
+        return f"has a {type(annotation[key]).__name__} as `{key}`, expected a name"
     for part, axes in AXES.items():
         array = annotation.get(part)
         if array is None and (part == "keypoint_score" or part not in annotation):
@@ -226,7 +229,7 @@ def _entry(content, annotation, key, place):
 THRESHOLDS = 0.5, 0.6, 0.7, 0.8, 0.9
 
 
-def _well_seen(annotations, key, box_thr, valid_ratio):
+def _well_seen(annotations, key, box_thr, valid_ratio, file):
     "The clips with enough frames that show somebody, each with its choice of skeletons."
     choose("box_thr", box_thr, THRESHOLDS)
     kept = []
@@ -235,12 +238,13 @@ def _well_seen(annotations, key, box_thr, valid_ratio):
             ratio = annotation["valid"][box_thr] / annotation["total_frames"]
             chosen = np.asarray(annotation["box_score"]) >= box_thr
         except (KeyError, TypeError, ZeroDivisionError):
-            raise ValueError(f"clip {annotation[key]!r} has no `valid`, `box_score` and "
+            raise ValueError(f"{file}: clip {annotation[key]!r} has no `valid`, `box_score` and "
                              "`total_frames` to choose by: leave valid_ratio at 0") from None
         if ratio >= valid_ratio:
             kept.append(annotation | {"anno_inds": chosen})
     if not kept:
-        raise ValueError(f"no clip is left with valid_ratio {valid_ratio} at box_thr {box_thr}")
+        raise ValueError(f"{file}: no clip is left with valid_ratio {valid_ratio} "
+                         f"at box_thr {box_thr}")
     return kept
 
 # %% ../../nbs/24_data.annotations.ipynb #4662e444
@@ -427,12 +431,15 @@ def read_annotations(
     Raises: `ValueError` of one line naming the file, the clip that cannot be read, and the remedy.
     Source: data formats of PYSKL (commit 3f6795f), MMAction2 1.x and SkelAct 0.1.0.
     """
+    if not 0 <= valid_ratio <= 1 or max_person < 1:
+        raise ValueError(f"valid_ratio is {valid_ratio} and max_person {max_person}: expected a "
+                         "share from 0 to 1, and at least one person")
     path = Path(path)
     annotations, splits, files = _opened(path, progress)
     key = _checked(annotations, path.name)
     everybody = {str(annotation[key]) for annotation in annotations}
     if valid_ratio:
-        annotations = _well_seen(annotations, key, box_thr, valid_ratio)
+        annotations = _well_seen(annotations, key, box_thr, valid_ratio, path.name)
     groups = _places(annotations, key, kpfiles, path.name)
     annotations = [annotation for group in groups.values() for annotation in group]
     names = [str(annotation[key]) for annotation in annotations]

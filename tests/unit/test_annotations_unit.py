@@ -168,6 +168,7 @@ def test_content_faults_are_left_to_the_doctor(save):
     (None, "clip 1 is NoneType, expected a dict"),
     ({"label": 0}, "clip 1 has no `frame_dir`"),
     ({"frame_dir": "b", "keypoint": np.zeros((1, 2, 17, 2))}, "clip 'b' has no `label`"),
+    (annotation("b") | {"frame_dir": ["b"]}, "clip ['b'] has a list as `frame_dir`"),
     (annotation("b", keypoint=[[1, 2]]), "clip 'b' has `keypoint` of type list"),
     (annotation("b", keypoint=None), "clip 'b' has `keypoint` of type NoneType"),
     (annotation("b", keypoint=np.array(["x"])), "clip 'b' has `keypoint` of type <U1"),
@@ -342,8 +343,15 @@ def test_valid_ratio_chooses_clips_and_skeletons(save):
         read_annotations(path, valid_ratio=1.0, box_thr=0.7)
 
 
+@pytest.mark.parametrize("options", [{"valid_ratio": -0.1}, {"valid_ratio": 50},
+                                     {"max_person": 0}])
+def test_options_that_cannot_be(save, options):
+    with pytest.raises(ValueError, match="expected a share from 0 to 1"):
+        read_annotations(save([annotation()]), **options)
+
+
 def test_valid_ratio_needs_the_counts(save):
-    with pytest.raises(ValueError, match="clip 'a' has no `valid`.*leave valid_ratio at 0"):
+    with pytest.raises(ValueError, match="own.pkl: clip 'a' has no `valid`.*valid_ratio at 0"):
         read_annotations(save([annotation("a")]), valid_ratio=0.5)
 
 
@@ -410,6 +418,14 @@ def test_a_crowd_takes_no_more_room_than_is_kept():
     np.testing.assert_array_equal(scores[:, 0], rows[best, :, 2])
     np.testing.assert_array_equal(joints[0, 1], rows[3000, :, :2])
     assert not joints[1:, 1].any()
+
+
+@pytest.mark.filterwarnings("error")
+def test_numbers_too_large_for_half_become_infinite_in_silence():
+    rows = np.full((3, 17, 3), 6e4, np.float32)
+    rows[0, 0, 0] = 1e6
+    joints, _ = decompress(rows, np.zeros(3, int), max_person=1)
+    assert np.isinf(joints[0, 0, 0, 0]) and np.isfinite(joints[0, 0, 1:]).all()
 
 
 def test_a_score_that_is_not_a_number_loses_no_other_person():
