@@ -14,11 +14,11 @@ import shutil
 from collections.abc import Callable
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields
-from functools import cached_property
+from functools import cached_property, partial
 from mmap import mmap
 from numbers import Integral
 from pathlib import Path
-from zipfile import BadZipFile
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 
@@ -58,22 +58,22 @@ class Clips:
 
     def samples(self):
         "The clips one after the other, as samples (dicts) in the precision they are kept in."
+        arrays = {"joints": self.joints, "scores": self.scores}
         for i, name in enumerate(self.names):
             rows, shape = slice(*self.offset[i:i + 2]), (self.num_persons[i], self.num_frames[i])
-            sample = dict(name=str(name), label=int(self.labels[i]),
-                          joints=self.joints[rows].reshape(*shape, *self.joints.shape[1:]))
-            if self.scores is not None:
-                sample["scores"] = self.scores[rows].reshape(*shape, -1)
+            sample = {key: array[rows].reshape(*shape, *array.shape[1:])
+                      for key, array in arrays.items() if array is not None}
             if self.image_size is not None:
                 sample["image_size"] = tuple(self.image_size[i].tolist())
-            yield sample
+            yield sample | {"name": str(name), "label": int(self.labels[i])}
 
     def __getstate__(self):
-        "A memory map travels to another process as the name of its file, never as its content."
-        return {f.name: _file_of(getattr(self, f.name)) for f in fields(self)}
+        "A memory map travels to another process as a place in a file, never as its content."
+        return {f.name: _place_of(getattr(self, f.name)) for f in fields(self)}
 
     def __setstate__(self, state):
-        self.__dict__.update({name: _map_again(value) for name, value in state.items()})
+        self.__dict__.update({name: value() if isinstance(value, partial) else value
+                              for name, value in state.items()})
 
 # %% ../../nbs/20_data.store.ipynb #7523298e
 def _offset(num_persons, num_frames):
@@ -82,22 +82,41 @@ def _offset(num_persons, num_frames):
     return np.concatenate([[0], np.cumsum(rows)])
 
 
-def _file_of(array):
-    "The path of the file that an array maps from end to end; any other value itself."
-    whole = isinstance(array, np.memmap) and isinstance(array.base, mmap)
-    return Path(array.filename) if whole else array
-
-
-def _map_again(value):
-    "The read-only map of a path; any other value itself."
-    return np.load(value, mmap_mode="r", allow_pickle=False) if isinstance(value, Path) else value
+def _place_of(array):
+    "The call that maps an array again if it is a map from end to end; any other value itself."
+    if not (isinstance(array, np.memmap) and isinstance(array.base, mmap)):
+        return array
+    return partial(np.memmap, array.filename, array.dtype, "r", array.offset, array.shape)
 
 # %% ../../nbs/20_data.store.ipynb #9ba9edf3
+COLUMNS = {"num_person": np.int16, "total_frames": np.int32, "label": np.int32, "name": np.str_,
+           "img_h": np.int32, "img_w": np.int32}
+
+
+def _line(sample):
+    "The values of a sample in the columns; the last two are missing when no picture is known."
+    return (*sample["joints"].shape[:2], sample["label"], str(sample["name"]),
+            *map(int, sample.get("image_size", ())))
+
+
+def _columns(lines):
+    "A dict of columns, (N,) each, from N lines."
+    return {key: np.array(column, kind) for (key, kind), column
+            in zip(COLUMNS.items(), zip(*lines, strict=True), strict=False)}
+
+
+def _assemble(joints, scores, columns):
+    "`Clips` from rows (R, V, C), maybe scores (R, V), and a dict of columns (N,)."
+    size = [columns[key] for key in ("img_h", "img_w") if key in columns]
+    return Clips(joints, columns["num_person"], columns["total_frames"], columns["label"],
+                 columns["name"], scores, np.stack(size, axis=1) if size else None)
+
+# %% ../../nbs/20_data.store.ipynb #a4879de6
 def collect_clips(
     samples,           # dicts: `name`, `label`, `joints` (M, T, V, C), maybe `scores`, `image_size`
     dtype=np.float32,  # precision in which coordinates and scores are kept
 ):                     # `Clips`
-    """The clips of an iterable, laid flat.
+    """The clips of an iterable, laid flat in memory.
 
     Shapes: `scores` are (M, T, V), `image_size` is height and width, (2,).
     Raises: `ValueError` when there is no clip at all.
@@ -105,20 +124,10 @@ def collect_clips(
     samples = list(samples)
     if not samples:
         raise ValueError("there is no clip to collect")
-
-    def flat(key):
-        if key not in samples[0]:
-            return None
-        return np.concatenate([np.asarray(s[key], dtype).reshape(-1, *s[key].shape[2:])
-                               for s in samples])
-
-    def column(key, kind):
-        return np.array([s[key] for s in samples], kind)
-
-    shapes = np.array([s["joints"].shape[:2] for s in samples])
-    return Clips(flat("joints"), shapes[:, 0].astype(np.int16), shapes[:, 1].astype(np.int32),
-                 column("label", np.int32), column("name", np.str_), flat("scores"),
-                 column("image_size", np.int32) if "image_size" in samples[0] else None)
+    joints, scores = (np.concatenate([np.asarray(s[key], dtype).reshape(-1, *s[key].shape[2:])
+                                      for s in samples]) if key in samples[0] else None
+                      for key in ("joints", "scores"))
+    return _assemble(joints, scores, _columns(map(_line, samples)))
 
 # %% ../../nbs/20_data.store.ipynb #6846a8e5
 @dataclass(frozen=True)
@@ -157,7 +166,7 @@ EXTRAS = ("scores", "image_size")    # what the samples of a source have all or 
 
 
 def _fault(sample, first, rows, num_classes):
-    "What is wrong with a sample, in words; None when all is well. `first`: the first of its source."
+    "What is wrong with a sample, in words, or None; `first` is the first sample of its source."
     joints, label = sample["joints"], sample["label"]
     if np.ndim(joints) != 4 or joints.shape[2:] != rows:
         return (f"has joints of shape {np.shape(joints)} where the layout asks for (persons, "
@@ -165,7 +174,7 @@ def _fault(sample, first, rows, num_classes):
     if 0 in joints.shape[:2]:
         return f"has {joints.shape[0]} persons and {joints.shape[1]} frames: leave it out"
     if not isinstance(label, Integral) or not 0 <= label < num_classes:
-        return f"has label {label!r}, outside 0 … {num_classes - 1}: labels count the classes from 0"
+        return f"has label {label!r}, outside 0 … {num_classes - 1}: labels count classes from 0"
     if sample.get("num_frames", joints.shape[1]) != joints.shape[1]:
         return f"claims {sample['num_frames']} frames and has {joints.shape[1]}: find out which"
     for extra, shape in zip(EXTRAS, (joints.shape[:3], (2,)), strict=True):
@@ -209,7 +218,7 @@ def _atomic_folder(path):
     "A new folder to fill; it gets its name when the block succeeds, and is removed when it fails."
     prefix = f".{path.name}-{platform.node()}-"
     for left in path.parent.glob(f"{glob.escape(prefix)}*"):
-        if not _is_alive(left.name.removeprefix(prefix)):
+        if _is_dead(left.name.removeprefix(prefix)):
             shutil.rmtree(left, ignore_errors=True)
     temporary = path.with_name(f"{prefix}{os.getpid()}")
     temporary.mkdir(parents=True)
@@ -224,15 +233,17 @@ def _atomic_folder(path):
         shutil.rmtree(temporary, ignore_errors=True)
 
 # %% ../../nbs/20_data.store.ipynb #5d89c79d
-def _is_alive(pid):
-    "Whether a process of this number exists."
+def _is_dead(process):
+    "Whether the end of a folder's name is the number of a process that no longer fills it."
+    if not process.isdecimal():
+        return False                            # another machine, whose name begins like ours
     try:
-        os.kill(int(pid), 0)
-    except (ProcessLookupError, ValueError):
-        return False
-    except PermissionError:
+        os.kill(int(process), 0)                # no signal, only whether it could be sent
+    except (ProcessLookupError, OverflowError):
         return True
-    return True
+    except PermissionError:
+        return False
+    return int(process) == os.getpid()
 
 
 def _to_disk(path):
@@ -244,56 +255,41 @@ def _to_disk(path):
         os.close(handle)
 
 # %% ../../nbs/20_data.store.ipynb #184bf51a
-class _Rows:
-    "A `.npy` file that grows row by row; its header is right once it is closed."
-
-    def __init__(self, path, shape, dtype):
-        self.file, self.shape, self.dtype, self.count = open(path, "wb"), shape, dtype, 0
-        self._write_header()
-
-    def add(self, rows):
-        "Appends rows of the file's shape and precision, (R, ...)."
-        self.count += len(rows)
-        self.file.write(np.ascontiguousarray(rows).data)
-
-    def close(self):
-        "Says at the top of the file how many rows there are."
-        self.file.seek(0)
-        self._write_header()
-        self.file.close()
-
-    def _write_header(self):
-        about = {"descr": np.dtype(self.dtype).str, "fortran_order": False}
-        np.lib.format.write_array_header_1_0(
-            self.file, about | {"shape": (self.count, *self.shape)})
+def _write_head(file, count, clip):
+    "Begins a `.npy` file of `count` rows like those of a clip, (M, T, ...)."
+    file.seek(0)
+    np.lib.format.write_array_header_1_0(file, {
+        "descr": clip.dtype.str, "fortran_order": False, "shape": (int(count), *clip.shape[2:])})
 
 # %% ../../nbs/20_data.store.ipynb #f4533428
-COLUMNS = {"num_person": np.int16, "total_frames": np.int32, "label": np.int32, "name": np.str_,
-           "img_h": np.int32, "img_w": np.int32}
+ROWS = {"joints": "keypoint.npy", "scores": "score.npy"}       # what has rows, and its file
 
 
-def _write_arrays(folder, samples, dtype):
-    "Writes the arrays of a store; returns the names of its clips and the SHA-256 of the files."
-    files, columns = {}, []
+def _write_arrays(folder, samples):
+    "Writes the arrays of a store; returns the names of its clips, (N,)."
+    files, lines = {}, []
     with ExitStack() as stack:
         for sample in samples:
-            for key, file in (("joints", "keypoint.npy"), ("scores", "score.npy")):
-                if key in sample:
-                    rows = sample[key].reshape(-1, *sample[key].shape[2:])
-                    if key not in files:
-                        files[key] = _Rows(folder / file, rows.shape[1:], dtype)
-                        stack.callback(files[key].close)
-                    files[key].add(rows)
-            columns.append((*sample["joints"].shape[:2], sample["label"], str(sample["name"]),
-                            *map(int, sample.get("image_size", ()))))
-    if not columns:
-        raise ValueError("there is no clip to write")
-    index = {key: np.array(column, kind) for (key, kind), column
-             in zip(COLUMNS.items(), zip(*columns, strict=True), strict=False)}
-    offset = _offset(index["num_person"], index["total_frames"])
-    np.savez(folder / "index.npz", offset=offset, **index)
-    parts = [folder / name for name in ("keypoint.npy", "score.npy") if (folder / name).exists()]
-    return index["name"], file_hash(*parts, folder / "index.npz")
+            for key in ROWS.keys() & sample.keys():
+                if key not in files:
+                    files[key] = stack.enter_context(open(folder / ROWS[key], "wb"))
+                    _write_head(files[key], 0, sample[key])
+                files[key].write(np.ascontiguousarray(sample[key]).data)
+            lines.append(_line(sample))
+        if not lines:
+            raise ValueError("there is no clip to write")
+        columns = _columns(lines)
+        offset = _offset(columns["num_person"], columns["total_frames"])
+        for key, file in files.items():
+            _write_head(file, offset[-1], sample[key])
+    np.savez(folder / "index.npz", offset=offset, **columns)
+    return columns["name"]
+
+
+def _fingerprint(folder):
+    "SHA-256 of the arrays of a store."
+    parts = (folder / part for part in (*ROWS.values(), "index.npz"))
+    return file_hash(*(part for part in parts if part.exists()))
 
 # %% ../../nbs/20_data.store.ipynb #6bf85bbe
 def _clip_numbers(split, names, number):
@@ -321,14 +317,14 @@ def write_store(
     if path.exists():
         raise FileExistsError(f"{path} exists: a store is never overwritten; remove it first")
     with _atomic_folder(path) as folder:
-        names, content = _write_arrays(folder, _checked(source, progress), source.dtype)
+        names = _write_arrays(folder, _checked(source, progress))
         number = {str(name): i for i, name in enumerate(names)}
         splits = {split: _clip_numbers(split, members, number)
                   for split, members in source.splits.items()}
         meta = dict(format_version=1, name=source.name, layout=describe(source.layout),
                     dtype=np.dtype(source.dtype).name, num_clips=len(names),
                     classes=list(source.classes), has_score=(folder / "score.npy").exists(),
-                    source=source.origin, changes=changes or {}, content=content)
+                    source=source.origin, changes=changes or {}, content=_fingerprint(folder))
         for file, value in (("splits.json", splits), ("meta.json", meta)):
             text = json.dumps(value, indent=1, ensure_ascii=False)
             (folder / file).write_text(text, encoding="utf-8")
@@ -382,27 +378,41 @@ def _read_store(path):
                     for part in ("meta", "splits"))
     if meta["format_version"] != 1:
         raise ValueError(f"its format is {meta['format_version']}, this version reads 1")
-    with np.load(path / "index.npz", allow_pickle=False) as file:
-        index = dict(file)
-    size = np.stack([index["img_h"], index["img_w"]], axis=1) if "img_h" in index else None
-    scores = _map_again(path / "score.npy") if meta["has_score"] else None
-    clips = Clips(_map_again(path / "keypoint.npy"), index["num_person"], index["total_frames"],
-                  index["label"], index["name"], scores, size)
-    store = Store(path, clips, {split: np.array(numbers, np.int64)
-                                for split, numbers in splits.items()}, meta)
-    if problem := _misfit(store, index["offset"]):
+    columns = _map_columns(path / "index.npz")
+    joints, scores = (np.load(path / file, mmap_mode="r", allow_pickle=False) if there else None
+                      for file, there in zip(ROWS.values(), (True, meta["has_score"]), strict=True))
+    store = Store(path, _assemble(joints, scores, columns),
+                  {split: np.array(numbers, np.int64) for split, numbers in splits.items()}, meta)
+    if problem := _misfit(store, columns):
         raise ValueError(problem)
     return store
 
 
-def _misfit(store, offset):
+def _map_columns(path):
+    "The arrays of an uncompressed `.npz` file, mapped: a dict of columns."
+    columns = {}
+    with open(path, "rb") as file, ZipFile(file) as archive:
+        for part in archive.infolist():
+            archive.open(part).close()                      # leaves `file` where the part begins
+            np.lib.format.read_magic(file)
+            shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+            if dtype.hasobject:
+                raise ValueError(f"{part.filename} holds Python objects")
+            columns[Path(part.filename).stem] = np.memmap(path, dtype, "r", file.tell(), shape)
+    return columns
+
+# %% ../../nbs/20_data.store.ipynb #78f032ae
+def _misfit(store, columns):
     "What does not fit in the parts of a store; None when all is well."
     clips, rows = store.clips, (len(store.layout.joints), store.layout.dims)
-    if not np.array_equal(clips.offset, offset):
+    counts = {len(column) - (name == "offset") for name, column in columns.items()}
+    if len(counts) > 1:
+        return f"the columns count {sorted(counts)} clips"
+    if not np.array_equal(clips.offset, columns["offset"]):
         return "the offsets are not those of persons and frames"
     lengths = {len(array) for array in (clips.joints, clips.scores) if array is not None}
-    if lengths != {int(offset[-1])} or clips.joints.shape[1:] != rows:
-        return f"index and arrays count {sorted({int(offset[-1])} | lengths)} rows of {rows}"
+    if lengths != {clips.offset[-1]} or clips.joints.shape[1:] != rows:
+        return f"index and arrays count {sorted(lengths | {int(clips.offset[-1])})} rows of {rows}"
     for split, numbers in store.splits.items():
         if len(numbers) and not (0 <= numbers.min() and numbers.max() < len(clips)):
             return f"split {split!r} counts beyond the {len(clips)} clips"
@@ -416,8 +426,6 @@ def verify_store(
 
     Raises: `ValueError` when they changed since.
     """
-    parts = ("keypoint.npy", "score.npy", "index.npz")
-    files = [store.path / part for part in parts if (store.path / part).exists()]
-    if file_hash(*files) != store.meta["content"]:
+    if _fingerprint(store.path) != store.meta["content"]:
         raise ValueError(f"store {store.path} has changed since it was written: "
                          "remove it and prepare the data again")

@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skelbook.data.store import collect_clips, open_store, write_store
+from skelbook.data.store import Source, open_store, write_store
 
 SHAPES = st.lists(st.tuples(st.integers(1, 3), st.integers(1, 9)), min_size=1, max_size=8)
 
@@ -22,10 +22,9 @@ def test_round_trip(shapes, seed, scored, data):
                for i, joints in enumerate(clips)]
     split = data.draw(st.lists(st.integers(0, len(clips) - 1), unique=True))
     with tempfile.TemporaryDirectory() as folder:
-        path = write_store(Path(folder) / "a.skel", collect_clips(samples), name="a", layout="coco",
-                           classes=["x", "y"], source={},
-                           splits={"some": [f"clip {i}" for i in split]})
-        store = open_store(path)
+        source = Source("a", "coco", ("x", "y"), {"some": [f"clip {i}" for i in split]},
+                        lambda: iter(samples), len(samples), {}, np.float32)
+        store = open_store(write_store(Path(folder) / "a.skel", source))
         assert store.splits["some"].tolist() == split
         assert len(store.clips) == len(clips)
         for i, joints in enumerate(clips):

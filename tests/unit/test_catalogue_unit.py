@@ -9,7 +9,7 @@ import pytest
 
 from skelbook.data import catalogue, nw_ucla, synthetic
 from skelbook.data.catalogue import CATALOGUE, Entry, find_entry, open_data, progress_printer
-from skelbook.data.store import collect_clips, write_store
+from skelbook.data.store import Source, write_store
 from skelbook.graph import find_layout
 
 
@@ -25,10 +25,9 @@ def build(data_root, path, progress=None):
     count = path.parent / "builds"
     path.parent.mkdir(parents=True, exist_ok=True)
     count.write_text(count.read_text() + "x" if count.exists() else "x")
-    progress(1, 1)
-    clips = collect_clips([dict(name="a", label=0, joints=np.zeros((1, 2, 17, 2)))])
-    return write_store(path, clips, name="toy", layout="coco", classes=["wave"],
-                       splits={"train": ["a"], "test": []}, source={})
+    samples = [dict(name="a", label=0, joints=np.zeros((1, 2, 17, 2)))]
+    return write_store(path, Source("toy", "coco", ("wave",), {"train": ["a"], "test": []},
+                                    lambda: iter(samples), 1, {}), progress)
 
 
 @pytest.fixture

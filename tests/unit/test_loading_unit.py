@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from skelbook.data.loading import Batch, epoch_items, fetch_batch, gather, load_batches
-from skelbook.data.store import collect_clips, open_store, write_store
+from skelbook.data.store import Source, collect_clips, open_store, write_store
 from skelbook.keyed import keyed_uniform
 
 SHAPES = [(1, 4), (2, 3), (1, 1), (3, 7)]          # persons and frames
@@ -22,6 +22,12 @@ def samples(scored=False):
 
 
 CLIPS = collect_clips(samples())
+
+
+def stored(clips, path):
+    "The clips in a store."
+    return open_store(write_store(path, Source("a", "coco", ("x", "y"), {}, clips.samples,
+                                               len(clips), {}, clips.joints.dtype))).clips
 
 
 def naive(samples, frames, persons):
@@ -70,10 +76,8 @@ def test_changing_a_batch_does_not_change_the_clips():
 
 
 def test_a_mapped_store_gives_the_same(tmp_path):
-    path = write_store(tmp_path / "a.skel", CLIPS, name="a", layout="coco", classes=["x", "y"],
-                       splits={}, source={})
     which, frames = np.array([3, 1]), np.array([[6, 0], [2, 2]])
-    mapped = gather(open_store(path).clips, which, frames, 2)
+    mapped = gather(stored(CLIPS, tmp_path / "a.skel"), which, frames, 2)
     assert torch.equal(mapped, gather(CLIPS, which, frames, 2))
     mapped += 1                                       # memory of its own
 
@@ -138,13 +142,14 @@ def same(one, other):
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
-@pytest.mark.parametrize("repeat", [6])
-def test_two_workers_bring_what_one_process_makes(tmp_path, repeat):
-    path = write_store(tmp_path / "a.skel", CLIPS, name="a", layout="coco", classes=["x", "y"],
-                       splits={}, source={})
-    which, passes = epoch_items(0, 2, np.arange(4), repeat)
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+def test_two_workers_bring_what_one_process_makes(tmp_path, start):
+    clips = stored(CLIPS, tmp_path / "a.skel")
+    which, passes = epoch_items(0, 2, np.arange(4), repeat=6)
     here = list(load_batches(CLIPS, which, passes, 5, random_frames))
-    there = list(load_batches(open_store(path).clips, which, passes, 5, random_frames, workers=2))
+    loader = load_batches(clips, which, passes, 5, random_frames, workers=2)
+    loader.multiprocessing_context = start
+    there = list(loader)
     assert [len(batch.labels) for batch in here] == [5, 5, 5, 5, 4]
     assert all(same(a, b) for a, b in zip(here, there, strict=True))
 
@@ -187,9 +192,11 @@ def test_every_visit_is_the_same():
     assert all(same(a, b) for a, b in zip(list(loader), list(loader), strict=True))
 
 
-def test_what_a_worker_is_sent_is_small(tmp_path):
-    big = collect_clips([dict(name="a", label=0, joints=np.zeros((1, 2000, 17, 2)))])
-    path = write_store(tmp_path / "a.skel", big, name="a", layout="coco", classes=["x"],
-                       splits={}, source={})
-    loader = load_batches(open_store(path).clips, np.arange(1), None, 1, random_frames)
-    assert len(pickle.dumps(loader.dataset)) < 3000 < big.joints.nbytes
+def test_what_a_worker_is_sent_does_not_grow_with_the_data(tmp_path):
+    def letter(count):
+        many = collect_clips(dict(name=f"{i:05}", label=0, joints=np.zeros((1, 20, 17, 2)))
+                             for i in range(count))
+        clips = stored(many, tmp_path / f"{count}.skel")
+        return len(pickle.dumps(load_batches(clips, np.arange(1), None, 1, random_frames).dataset))
+    sizes = letter(100), letter(900)
+    assert max(sizes) < 3000 and abs(sizes[0] - sizes[1]) < 20

@@ -1,22 +1,33 @@
 """The store against damage, hostile files and hard cases."""
 
+import io
 import json
 import os
 import pickle
+import platform
 import subprocess
 import sys
-from dataclasses import replace
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from skelbook.data import store as module
-from skelbook.data.store import Clips, check_clips, collect_clips, open_store, write_store
+from skelbook.data.store import (
+    Clips,
+    Source,
+    collect_clips,
+    open_store,
+    protocols,
+    verify_store,
+    write_store,
+)
+from skelbook.graph import Layout
 
 ROOT = Path(__file__).resolve().parents[2]
-ABOUT = dict(name="toy", layout="coco", classes=["wave", "hug"], source={"made": "here"})
 SPLITS = {"train": ["c", "a"], "test": ["b"]}
+FILES = ["keypoint.npy", "score.npy", "index.npz", "splits.json", "meta.json"]
 
 
 def samples(scored=True):
@@ -27,9 +38,32 @@ def samples(scored=True):
         yield dict(name=name, label=label, joints=rng.random((m, t, 17, 2)), **more)
 
 
+def source(clips=None, **changes):
+    "The three clips, or others, as a source."
+    clips = list(samples() if clips is None else clips)
+    parts = dict(name="toy", layout="coco", classes=("wave", "hug"), splits=SPLITS,
+                 samples=lambda: iter(clips), count=len(clips), origin={"made": "here"},
+                 dtype=np.float32)
+    return Source(**(parts | changes))
+
+
+def changed(which, **changes):
+    "The three clips, one of them with changes; a change of None takes the key away."
+    for sample in samples():
+        if sample["name"] == which:
+            sample = {k: v for k, v in (sample | changes).items() if v is not None}
+        yield sample
+
+
+def with_value(array, place, value):
+    array = array.copy()
+    array[place] = value
+    return array
+
+
 @pytest.fixture
 def path(tmp_path):
-    return write_store(tmp_path / "toy.skel", collect_clips(samples()), splits=SPLITS, **ABOUT)
+    return write_store(tmp_path / "toy.skel", source())
 
 
 def change_index(path, **changes):
@@ -41,11 +75,11 @@ def change_index(path, **changes):
 # -- what comes back is what went in
 
 @pytest.mark.parametrize("scored", [True, False])
-@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_round_trip(tmp_path, scored, dtype):
     clips = collect_clips(samples(scored), dtype)
-    store = open_store(write_store(tmp_path / "a.skel", clips, splits=SPLITS, **ABOUT))
-    assert store.clips.joints.dtype == dtype
+    store = open_store(write_store(tmp_path / "a.skel", source(samples(scored), dtype=dtype)))
+    assert store.clips.joints.dtype == dtype and store.meta["dtype"] == np.dtype(dtype).name
     for one, sample in enumerate(samples(scored)):
         want = sample["joints"].astype(dtype).astype(np.float32)
         assert np.array_equal(store.clips.clip(one), want)
@@ -55,23 +89,57 @@ def test_round_trip(tmp_path, scored, dtype):
     assert (store.clips.scores is None, store.clips.image_size is None) == (not scored, not scored)
     assert {split: numbers.tolist() for split, numbers in store.splits.items()} == {
         "train": [2, 0], "test": [1]}
-    assert store.meta["classes"] == ABOUT["classes"] and store.meta["source"] == ABOUT["source"]
+    assert store.meta["classes"] == ["wave", "hug"] and store.meta["source"] == {"made": "here"}
 
 
-def test_scores_are_laid_flat_like_joints():
+def test_a_stream_is_stored_byte_for_byte_as_arrays_are(path, tmp_path):
     clips = collect_clips(samples())
-    want = np.concatenate([sample["scores"].reshape(-1, 17) for sample in samples()])
-    assert np.array_equal(clips.scores, want.astype(np.float32))
-    assert clips.image_size.tolist() == [[104, 200], [103, 200], [101, 200]]
+    np.save(tmp_path / "joints.npy", clips.joints)
+    np.save(tmp_path / "scores.npy", clips.scores)
+    np.savez(tmp_path / "index.npz", offset=clips.offset, num_person=clips.num_persons,
+             total_frames=clips.num_frames, label=clips.labels, name=clips.names,
+             img_h=clips.image_size[:, 0], img_w=clips.image_size[:, 1])
+    pairs = {"keypoint.npy": "joints.npy", "score.npy": "scores.npy", "index.npz": "index.npz"}
+    for made, saved in pairs.items():
+        assert (path / made).read_bytes() == (tmp_path / saved).read_bytes(), made
+
+
+@pytest.mark.parametrize("shape", [(25, 3), (17,), (133, 2)])
+def test_the_head_has_room_for_any_number_of_rows(shape):
+    file, sizes = io.BytesIO(), []
+    for count in (0, 1, np.int64(4_590_000), 10 ** 15):
+        module._write_head(file, count, np.zeros((2, 9, *shape), np.float16))
+        sizes.append(file.tell())
+        file.seek(0)
+        np.lib.format.read_magic(file)
+        assert np.lib.format.read_array_header_1_0(file) == ((count, *shape), False, np.float16)
+    assert len(set(sizes)) == 1
+
+
+def test_rows_in_any_order_of_memory(tmp_path):
+    joints = np.random.default_rng(0).random((2, 17, 3, 2)).swapaxes(1, 2)
+    one = dict(name="a", label=0, joints=joints)
+    store = open_store(write_store(tmp_path / "a.skel", source([one], splits={})))
+    assert np.array_equal(store.clips.clip(0), joints.astype(np.float32))
+
+
+def test_writing_takes_no_more_memory_than_a_few_clips(tmp_path):
+    count, one = 3000, np.ones((1, 100, 17, 2), np.float32)
+
+    def many():
+        return (dict(name=f"{i:05}", label=0, joints=one + i) for i in range(count))
+    tracemalloc.start()
+    path = write_store(tmp_path / "a.skel", source((), samples=many, count=count, splits={}))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (path / "keypoint.npy").stat().st_size > count * one.nbytes > 40e6 > 10 * peak
 
 
 def test_equal_clips_have_equal_content(tmp_path):
-    meta = [open_store(write_store(tmp_path / f"{k}.skel", collect_clips(samples()), splits={},
-                                   **ABOUT)).meta for k in range(2)]
-    other = collect_clips(samples())
-    other.joints[0, 0, 0] += 1
-    changed = open_store(write_store(tmp_path / "o.skel", other, splits={}, **ABOUT)).meta
-    assert meta[0]["content"] == meta[1]["content"] != changed["content"]
+    same = [open_store(write_store(tmp_path / f"{k}.skel", source(splits=splits))).meta["content"]
+            for k, splits in enumerate(({}, SPLITS))]
+    other = source(changed("b", label=0))
+    assert same[0] == same[1] != open_store(write_store(tmp_path / "o", other)).meta["content"]
 
 
 def test_a_clip_may_be_changed_without_touching_the_store(path):
@@ -85,64 +153,135 @@ def test_a_clip_may_be_changed_without_touching_the_store(path):
 
 def test_names_in_other_scripts(tmp_path):
     one = dict(next(samples()), name="跳_ü")
-    about = ABOUT | dict(name="été", classes=["wäve"])
-    store = open_store(write_store(tmp_path / "a.skel", collect_clips([one]),
-                                   splits={"all": ["跳_ü"]}, **about))
+    made = source([one], name="été", classes=["wäve"], splits={"all": ["跳_ü"]})
+    store = open_store(write_store(tmp_path / "a.skel", made))
     assert (store.clips.names[0], store.meta["classes"]) == ("跳_ü", ["wäve"])
+
+
+def test_a_store_is_a_source_again(path, tmp_path):
+    store = open_store(path)
+    again = store.source()
+    assert (again.name, again.classes, again.count) == ("toy", ("wave", "hug"), 3)
+    assert again.splits == SPLITS and again.origin == {"made": "here"}
+    for made, sample in zip(again.samples(), samples(), strict=True):
+        assert made.keys() == sample.keys()
+        assert (made["name"], made["label"]) == (sample["name"], sample["label"])
+        assert np.array_equal(made["joints"], sample["joints"].astype(np.float32))
+        assert np.array_equal(made["scores"], sample["scores"].astype(np.float32))
+        assert made["image_size"] == sample["image_size"]
+    copy = write_store(tmp_path / "copy.skel", again)
+    assert all((copy / file).read_bytes() == (path / file).read_bytes() for file in FILES)
+
+
+def test_a_layout_of_ones_own_is_kept_with_the_data(tmp_path):
+    arm = Layout("arm", ("shoulder", "elbow", "hand"), ((1, 0), (2, 1)), centre=0, dims=2)
+    one = dict(name="a", label=0, joints=np.ones((1, 2, 3, 2)))
+    store = open_store(write_store(tmp_path / "a.skel", source([one], layout=arm, splits={})))
+    assert store.layout == store.source().layout == arm
+    assert open_store(write_store(tmp_path / "b.skel", store.source())).layout == arm
+    meta = json.loads((tmp_path / "a.skel" / "meta.json").read_text())
+    assert meta["layout"]["joints"] == ["shoulder", "elbow", "hand"]
+
+
+def test_changes_are_on_record(tmp_path):
+    path = write_store(tmp_path / "a.skel", source(), changes={"dropped": ["d"]})
+    assert open_store(path).meta["changes"] == {"dropped": ["d"]}
+
+
+def test_progress_counts_every_clip(tmp_path):
+    seen = []
+    write_store(tmp_path / "a.skel", source(), progress=lambda *counts: seen.append(counts))
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_a_source_of_many_is_not_asked_for_more_than_once(tmp_path):
+    asked = []
+
+    def once():
+        asked.append(1)
+        return samples()
+    write_store(tmp_path / "a.skel", source(samples=once))
+    assert asked == [1]
+
+
+# -- protocols
+
+@pytest.mark.parametrize("splits, pairs", [
+    (["xsub_train", "xsub_val", "xset_train", "xset_val"],
+     {"xsub": ("xsub_train", "xsub_val"), "xset": ("xset_train", "xset_val")}),
+    (["train1", "test1", "train2"], {"1": ("train1", "test1")}),
+    (["train", "val", "test"], {"": ("train", "val")}),
+    (["train", "test"], {"": ("train", "test")}),
+    (["train-a", "test-a"], {"a": ("train-a", "test-a")}),
+    (["all"], {}),
+    ([], {}),
+])
+def test_protocols_are_pairs_of_splits(splits, pairs):
+    assert protocols(splits) == protocols(dict.fromkeys(splits, [])) == pairs
 
 
 # -- what is not written
 
-def clean(**changes):
-    return replace(collect_clips(samples()), **changes)
-
-
-def with_value(array, place, value):
-    array = array.copy()
-    array[place] = value
-    return array
-
-
-GOOD = collect_clips(samples())
+B = list(samples())[1]
 FAULTS = {
-    "clip 'b' has numbers that are not finite":
-        dict(joints=with_value(GOOD.joints, (9, 16, 1), np.nan)),
+    "clip 'b' has numbers that are not finite in float32":
+        changed("b", joints=with_value(B["joints"], (1, 2, 16, 1), np.nan)),
     "clip 'c' has numbers that are not finite":
-        dict(joints=with_value(GOOD.joints, (10, 0, 0), -np.inf)),
-    "clip 'a' has numbers that are not finite":
-        dict(scores=with_value(GOOD.scores, (0, 5), np.nan)),
-    r"clip 'a' \(and 2 more\) has numbers": dict(joints=GOOD.joints * np.nan),
-    "clip 'b' has a label outside 0 … 1": dict(labels=np.array([0, 2, 0])),
-    "clip 'c' has a label outside 0 … 1": dict(labels=np.array([0, 1, -1])),
-    r"clip 'a' \(and 1 more\) appears twice": dict(names=np.array(["a", "b", "a"])),
-    r"clip 'c' has no person or no frame": dict(num_frames=np.array([5, 3, 0])),
-    r"count \[11, 12\] rows": dict(num_frames=np.array([5, 3, 1])),
-    r"count \[10, 11\] rows": dict(scores=GOOD.scores[:10]),
-    r"columns count \[2, 3\] clips": dict(labels=np.array([0, 1])),
-    r"\(16, 2\) where layout 'coco' has \(17, 2\)": dict(joints=GOOD.joints[:, :16]),
-    r"\(17, 3\) where layout 'coco' has \(17, 2\)": dict(joints=np.zeros((11, 17, 3))),
-    r"\(34,\) where layout": dict(joints=np.zeros((11, 34))),
+        changed("c", joints=np.full((1, 1, 17, 2), -np.inf)),
+    "clip 'a' has numbers that are not finite": changed("a", scores=np.full((1, 4, 17), np.nan)),
+    "clip 'b' has label 2, outside 0 … 1": changed("b", label=2),
+    "clip 'c' has label -1, outside 0 … 1": changed("c", label=-1),
+    "clip 'c' has label 0.5, outside": changed("c", label=0.5),
+    "clip 'c' has label '1', outside": changed("c", label="1"),
+    "clip 'a' appears twice: names must be unique": changed("c", name="a"),
+    "clip 'c' has 1 persons and 0 frames: leave it out":
+        changed("c", joints=np.zeros((1, 0, 17, 2)), scores=np.zeros((1, 0, 17))),
+    "clip 'c' has 0 persons and 1 frames": changed("c", joints=np.zeros((0, 1, 17, 2))),
+    "clip 'b' claims 4 frames and has 3": changed("b", num_frames=4),
+    r"clip 'b' has scores of shape \(2, 2, 17\), expected \(2, 3, 17\)":
+        changed("b", scores=np.zeros((2, 2, 17))),
+    r"clip 'b' has image_size of shape \(3,\), expected \(2,\)":
+        changed("b", image_size=(1, 2, 3)),
+    "clip 'b' and clip 'a' differ in having scores": changed("b", scores=None),
+    "clip 'c' and clip 'a' differ in having image_size": changed("c", image_size=None),
+    r"clip 'a' has joints of shape \(1, 4, 16, 2\) where the layout asks for "
+    r"\(persons, frames, 17, 2\)": changed("a", joints=np.zeros((1, 4, 16, 2))),
+    r"clip 'b' has joints of shape \(2, 3, 17, 3\) where":
+        changed("b", joints=np.zeros((2, 3, 17, 3))),
+    r"clip 'b' has joints of shape \(3, 34\) where": changed("b", joints=np.zeros((3, 34))),
 }
+FAULTS = {message: list(clips) for message, clips in FAULTS.items()}
 
 
 @pytest.mark.parametrize("message", FAULTS)
 def test_faults_are_named_and_nothing_is_written(tmp_path, message):
     with pytest.raises(ValueError, match=message):
-        write_store(tmp_path / "a.skel", clean(**FAULTS[message]), splits=SPLITS, **ABOUT)
+        write_store(tmp_path / "a.skel", source(FAULTS[message]))
     assert os.listdir(tmp_path) == []
 
 
-def test_no_coordinate_of_half_precision_overflows_unseen():
-    one = dict(next(samples()), joints=np.full((1, 4, 17, 2), 1e6))
-    with np.errstate(over="ignore"), pytest.raises(ValueError, match="not finite"):
-        check_clips(collect_clips([one], np.float16), "coco", ["wave"])
+@pytest.mark.parametrize("largest, dtype, fits", [
+    (65504, np.float16, True), (65520, np.float16, False), (1e6, np.float16, False),
+    (1e6, np.float32, True), (1e39, np.float32, False), (1e39, np.float64, True)])
+@pytest.mark.filterwarnings("error")
+def test_a_coordinate_that_overflows_is_refused_and_named(tmp_path, largest, dtype, fits):
+    made = source(changed("b", joints=with_value(B["joints"], (0, 0, 0, 0), largest)), dtype=dtype)
+    if fits:
+        largest = dtype(largest)
+        assert open_store(write_store(tmp_path / "a.skel", made)).clips.joints.max() == largest
+        return
+    with pytest.raises(ValueError, match="clip 'b' has numbers that are not finite in float"):
+        write_store(tmp_path / "a.skel", made)
 
 
-def test_unknown_layout_and_no_clip():
+def test_unknown_layout_and_no_clip(tmp_path):
     with pytest.raises(ValueError, match="did you mean 'coco'"):
-        check_clips(GOOD, "cocco", ["wave", "hug"])
+        write_store(tmp_path / "a.skel", source(layout="cocco"))
+    with pytest.raises(ValueError, match="no clip"):
+        write_store(tmp_path / "a.skel", source(()))
     with pytest.raises(ValueError, match="no clip"):
         collect_clips(iter(()))
+    assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.parametrize("splits, message", [
@@ -151,7 +290,7 @@ def test_unknown_layout_and_no_clip():
 ])
 def test_wrong_splits_are_refused(tmp_path, splits, message):
     with pytest.raises(ValueError, match=message):
-        write_store(tmp_path / "a.skel", clean(), splits=splits, **ABOUT)
+        write_store(tmp_path / "a.skel", source(splits=splits))
     assert os.listdir(tmp_path) == []
 
 
@@ -159,7 +298,8 @@ def test_wrong_splits_are_refused(tmp_path, splits, message):
 def test_whatever_is_there_stays(tmp_path, kind):
     kind(tmp_path / "a.skel")
     with pytest.raises(FileExistsError, match="never overwritten"):
-        write_store(tmp_path / "a.skel", clean(), splits=SPLITS, **ABOUT)
+        write_store(tmp_path / "a.skel", source())
+    assert os.listdir(tmp_path) == ["a.skel"]
 
 
 def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch):
@@ -167,31 +307,79 @@ def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
     monkeypatch.setattr(module.np, "savez", full)
     with pytest.raises(OSError, match="No space left"):
-        write_store(tmp_path / "a.skel", clean(), splits=SPLITS, **ABOUT)
+        write_store(tmp_path / "a.skel", source())
     assert os.listdir(tmp_path) == []
 
 
-def test_remains_of_a_killed_process_do_not_disturb(tmp_path):
-    left = tmp_path / f".a.skel-{os.getpid()}"
+def test_an_interruption_in_the_middle_leaves_nothing(tmp_path):
+    there = []
+
+    def interrupt(done, total):
+        there.extend(os.listdir(tmp_path))
+        if done == 2:
+            raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        write_store(tmp_path / "a.skel", source(), progress=interrupt)
+    assert len(there) == 2 and there[0].startswith(".a.skel-")
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_reader_that_fails_in_the_middle_leaves_nothing(tmp_path):
+    def broken():
+        yield next(samples())
+        raise ValueError("clips.zip: file 2 is damaged")
+    with pytest.raises(ValueError, match="file 2 is damaged"):
+        write_store(tmp_path / "a.skel", source(samples=broken))
+    assert os.listdir(tmp_path) == []
+
+
+# -- what other processes left behind
+
+def left_behind(folder, pid, host=None, store="a.skel"):
+    "A half-written store of another process."
+    left = folder / f".{store}-{host or platform.node()}-{pid}"
     left.mkdir()
     (left / "score.npy").write_text("half")
-    path = write_store(tmp_path / "a.skel", clean(scores=None), splits=SPLITS, **ABOUT)
-    assert "score.npy" not in os.listdir(path)
-    assert os.listdir(tmp_path) == ["a.skel"]
+    return left.name
+
+
+def test_remains_of_dead_processes_are_cleared(tmp_path):
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    for pid in (process.pid, 10 ** 20, os.getpid()):      # the last: an earlier life in a container
+        left_behind(tmp_path, pid)
+    path = write_store(tmp_path / "a.skel", source(samples(scored=False)))
+    assert os.listdir(tmp_path) == ["a.skel"] and not (path / "score.npy").exists()
+
+
+def test_folders_of_living_processes_other_machines_and_other_stores_stay(tmp_path, monkeypatch):
+    monkeypatch.setattr(module.platform, "node", lambda: "gpu")
+    dead = 2 ** 22 + 1                                    # above the largest number of Linux
+    kept = {left_behind(tmp_path, os.getppid()), left_behind(tmp_path, 1),
+            left_behind(tmp_path, dead, host="far"), left_behind(tmp_path, dead, host="gpu-1"),
+            left_behind(tmp_path, dead, store="b.skel")}
+    write_store(tmp_path / "a.skel", source())
+    assert set(os.listdir(tmp_path)) == kept | {"a.skel"}
+
+
+def test_names_with_signs_of_the_shell_clear_nothing_else(tmp_path):
+    kept = left_behind(tmp_path, 2 ** 22 + 1, store="ab")
+    write_store(tmp_path / "[ab]*", source())
+    assert set(os.listdir(tmp_path)) == {kept, "[ab]*"}
 
 
 def test_the_slower_of_two_writers_changes_nothing(tmp_path, monkeypatch):
     path, write = tmp_path / "a.skel", module._write_arrays
 
-    def overtaken(folder, clips):
+    def overtaken(*args):
         monkeypatch.setattr(module, "_write_arrays", write)
-        write_store(path, clean(labels=np.array([1, 1, 1])), splits={}, **ABOUT)
-        return write(folder, clips)
+        monkeypatch.setattr(module.os, "getpid", os.getppid)
+        write_store(path, source(changed("a", label=1)))
+        return write(*args)
     monkeypatch.setattr(module, "_write_arrays", overtaken)
-    monkeypatch.setattr(module.os, "getpid", iter([1, 2]).__next__)
     with pytest.raises(OSError):
-        write_store(path, clean(), splits=SPLITS, **ABOUT)
-    assert open_store(path).clips.labels.tolist() == [1, 1, 1]
+        write_store(path, source())
+    assert open_store(path).clips.labels.tolist() == [1, 1, 0]
     assert os.listdir(tmp_path) == ["a.skel"]
 
 
@@ -205,8 +393,7 @@ def test_missing_and_incomplete_stores(tmp_path, path):
         open_store(str(path))
 
 
-@pytest.mark.parametrize("file", ["keypoint.npy", "score.npy", "index.npz", "splits.json",
-                                  "meta.json"])
+@pytest.mark.parametrize("file", FILES)
 @pytest.mark.parametrize("left", [None, 0.0, 0.04, 0.5, 0.99])
 def test_every_file_that_is_missing_or_cut_is_noticed(path, file, left):
     content = (path / file).read_bytes()
@@ -219,13 +406,15 @@ def test_every_file_that_is_missing_or_cut_is_noticed(path, file, left):
 
 @pytest.mark.parametrize("changes, message", [
     (dict(offset=np.array([0, 4, 9, 11])), "the offsets are not those"),
-    (dict(offset=np.array([0, 4, 10])), "the offsets are not those"),
-    (dict(total_frames=np.array([4, 3, 2], np.int32)), r"count \[11, 12\] rows"),
-    (dict(num_person=np.array([1, 1, 1], np.int16)), r"count \[8, 11\] rows"),
-    (dict(total_frames=np.array([3, 3, 2], np.int32)), "the offsets are not those"),
+    (dict(offset=np.array([0, 4, 10])), r"columns count \[2, 3\] clips"),
+    (dict(total_frames=np.array([4, 3, 2], np.int32)), "the offsets are not those"),
+    (dict(num_person=np.array([1, 1, 1], np.int16)), "the offsets are not those"),
+    (dict(offset=np.array([0, 4, 10, 12]), total_frames=np.array([4, 3, 2], np.int32)),
+     r"count \[11, 12\] rows"),
     (dict(label=np.array([0])), r"columns count \[1, 3\] clips"),
     (dict(name=np.array(["a", "b"])), r"columns count \[2, 3\] clips"),
     (dict(img_h=np.array([1, 2])), "same shape"),
+    (dict(img_h=np.array([1, 2]), img_w=np.array([1, 2])), r"columns count \[2, 3\] clips"),
 ])
 def test_index_that_does_not_fit(path, changes, message):
     change_index(path, **changes)
@@ -254,6 +443,23 @@ def test_formats_of_the_future_are_refused(path):
         open_store(path)
 
 
+@pytest.mark.parametrize("file", ["keypoint.npy", "score.npy", "index.npz"])
+def test_a_single_bit_is_noticed_by_whoever_reads_everything(path, file):
+    verify_store(open_store(path))
+    content = bytearray((path / file).read_bytes())
+    content[-40] ^= 1
+    (path / file).write_bytes(content)
+    with pytest.raises(ValueError, match="has changed since it was written: remove|is damaged"):
+        verify_store(open_store(path))
+
+
+def test_scores_that_were_taken_away_are_missed(path):
+    store = open_store(path)
+    (path / "score.npy").unlink()
+    with pytest.raises(ValueError, match="has changed since"):
+        verify_store(store)
+
+
 class Bomb:
     "Unpickling it writes a file."
 
@@ -277,9 +483,11 @@ def test_pickles_inside_arrays_are_never_run(path, tmp_path, file):
     assert not (tmp_path / "ran").exists()
 
 
-def test_names_from_a_table_of_objects_are_stored_as_text(tmp_path):
-    clips = clean(names=np.array(["a", "b", "c"], object), labels=np.array([0, 1, 0], object))
-    store = open_store(write_store(tmp_path / "b.skel", clips, splits=SPLITS, **ABOUT))
+def test_names_and_labels_from_a_table_of_objects_are_stored_as_what_they_are(tmp_path):
+    table = np.array([("a", 0), ("b", 1), ("c", 0)], object)
+    clips = (dict(sample, name=name, label=label)
+             for sample, (name, label) in zip(samples(), table, strict=True))
+    store = open_store(write_store(tmp_path / "b.skel", source(clips)))
     assert store.clips.names.tolist() == ["a", "b", "c"]
     assert (store.clips.names.dtype.kind, store.clips.labels.dtype) == ("U", np.int32)
 
@@ -300,6 +508,15 @@ def test_a_spawned_process_maps_the_same_file(path, tmp_path):
                                    clips.clip(1).astype(float).sum().hex()]
 
 
+def test_a_whole_store_travels_as_the_name_of_its_files(tmp_path):
+    big = dict(name="a", label=0, joints=np.ones((1, 5000, 17, 2)))
+    store = open_store(write_store(tmp_path / "a.skel", source([big], splits={"all": ["a"]})))
+    letter = pickle.dumps(store)
+    again = pickle.loads(letter)
+    assert len(letter) < 3000 and isinstance(again.clips.joints, np.memmap)
+    assert (again.path, again.meta, again.splits["all"].tolist()) == (store.path, store.meta, [0])
+
+
 def test_the_way_there_does_not_matter(path, tmp_path, monkeypatch):
     monkeypatch.chdir(path.parent)
     letter = pickle.dumps(open_store("toy.skel").clips)
@@ -316,8 +533,9 @@ def test_a_part_of_a_map_travels_as_numbers(path, part):
 
 
 def test_clips_in_memory_travel_too():
-    again = pickle.loads(pickle.dumps(GOOD))
-    assert np.array_equal(again.clip(1), GOOD.clip(1)) and again.names.tolist() == ["a", "b", "c"]
+    clips = collect_clips(samples())
+    again = pickle.loads(pickle.dumps(clips))
+    assert np.array_equal(again.clip(1), clips.clip(1)) and again.names.tolist() == ["a", "b", "c"]
 
 
 # -- large numbers
