@@ -43,7 +43,7 @@ KINDS |= {
                         f"write them as an array of numbers; {LEAVE_OUT}"),
     "F12": Kind("error", "is refused: {found}",
                 "nothing in it was run; ask its author for a plain format (npz, json, csv)"),
-    "F13": Kind("error", "has {found}; recorded: {recorded}",
+    "F13": Kind("error", "has SHA-256 {found}; recorded is {recorded}",
                 "fetch the recorded file, or prepare the data anew from this one"),
     "F35": Kind("warning", "{found} GB of data for {memory} GB of memory",
                 "convert it on a machine with more, once: a store is mapped and needs no memory"),
@@ -68,7 +68,7 @@ KINDS |= {
     "F20": Kind("error", "{clips} with 0 persons; expected 1 or more", LEAVE_OUT),
     "F21": Kind("error", "{clips} without a joint: every coordinate is 0 or lost", LEAVE_OUT),
     "F22": Kind("warning", "{clips} with {found} persons; the model takes {persons}",
-                "it gets the first of each clip, in the order of the file: put the main ones first"),
+                "it gets the first ones of each clip: put those that matter in front"),
     "F30": Kind("error", "{clips} with another length than the file claims: {found}",
                 f"find out which is right; {LEAVE_OUT}"),
     "F33": Kind("warning", "{clips} with fewer than {short} frames: {found}",
@@ -87,8 +87,8 @@ KINDS |= {
                 "1080 × 1920 pixels and a score of 1 are taken: add the real ones"),
     "F32 some": Kind("error", "{clips} without {found}, which other clips have",
                      f"give it to all clips or to none; {LEAVE_OUT}"),
-    "F32 shape": Kind("error", "{clips} with {found}; expected a score per joint, a (height, width) "
-                      "per clip", f"write them so; {LEAVE_OUT}"),
+    "F32 shape": Kind("error", "{clips} with {found}; expected a score per joint, a "
+                      "(height, width) per clip", f"write them so; {LEAVE_OUT}"),
 }
 
 # %% ../../nbs/14_data.faults.ipynb #6cd0d213
@@ -99,11 +99,11 @@ KINDS |= {
                 f"give the number of the class (predicting needs none: allow F24); {LEAVE_OUT}"),
     "F25": Kind("warning", "{clips} of {split} of classes that {train} never shows: {found}",
                 "no network can know these classes: check labels and splits"),
-    "F25 one": Kind("error", "all clips have label {found}; expected two classes or more",
+    "F25 one": Kind("error", "every valid label is {found}; expected two classes or more",
                     "there is nothing to tell apart: check the labels"),
     "F25 zero": Kind("warning", "no clip has label 0; the labels are {found}",
                      "if they count from 1, subtract 1"),
-    "F26": Kind("warning", "split {split} names {clips} that do not exist",
+    "F26": Kind("warning", "split {split} names {clips} not in the data",
                 "they are left out of the split: check their spelling"),
     "F27": Kind("error", "split {split} is empty; available: {available}",
                 "choose another split, or find out where its clips are"),
@@ -112,9 +112,9 @@ KINDS |= {
                       "name them train and test, or xsub_train and xsub_val, …"),
     "F28": Kind("error", "{split} and {test} share {clips}",
                 "policy drop takes them out of training; if it is meant so, allow F28"),
-    "F28 twins": Kind("error", "{clips} of {split} with the very joints of a clip of {test}: {found}",
+    "F28 twins": Kind("error", "{clips} of {split} with the joints of a clip of {test}: {found}",
                       "policy drop takes them out of training; if it is meant so, allow F28"),
-    "F29": Kind("error", "{clips} {found} times in the data",
+    "F29": Kind("error", "{clips} in the data {found} times",
                 "rename the others; policy drop keeps the first of each name"),
     "F29 split": Kind("warning", "split {split} names {clips} {found} times",
                       "once is enough: they are kept once"),
@@ -134,11 +134,15 @@ KINDS |= {
 
 # %% ../../nbs/14_data.faults.ipynb #1165199a
 def _some(values, count=3):
-    "A few values in words; how many more there are. What cannot be printed is escaped."
-    words = [str(value) for value in values]
-    shown = [word if word.isprintable() else ascii(word)[1:-1] for word in words[:count]]
-    more = f" and {len(words) - count:,} more" if len(words) > count else ""
-    return ", ".join(shown) + more
+    "A few values in words, and how many more there are."
+    more = f" and {len(values) - count:,} more" if len(values) > count else ""
+    return ", ".join(map(_plain, values[:count])) + more
+
+
+def _plain(value):
+    "A value as text in which what cannot be printed is escaped."
+    text = str(value)
+    return text if text.isprintable() else ascii(text)[1:-1]
 
 # %% ../../nbs/14_data.faults.ipynb #5f1be238
 @dataclass(frozen=True)
@@ -160,7 +164,8 @@ class Finding:
 
     def __str__(self):
         names = f" ({_some(self.clips)})" if self.clips else ""
-        return f"{self.severity} {self.fault} {self.file}: {self.text}{names}; {self.remedy}"
+        where = f"{self.severity} {self.fault} {_plain(self.file)}"
+        return f"{where}: {self.text}{names}; {self.remedy}"
 
 # %% ../../nbs/14_data.faults.ipynb #060e7fb1
 def tell(
@@ -179,6 +184,7 @@ def tell(
     severity, says, remedy = KINDS[kind]
     words |= dict(clips=f"{len(pairs):,} clip" + "s" * (len(pairs) != 1), found=_some(values),
                   total=f"{sum(numbers):,}", most=max(numbers, default=0), split=split)
+    words = {key: _plain(word) for key, word in words.items()}
     return Finding(kind[:3], "warning" if kind[:3] in allow else severity,
                    tuple(name for name, _ in pairs), says.format(**words),
                    remedy.format(**words), file, split, tuple(value for _, value in pairs))

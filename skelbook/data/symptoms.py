@@ -108,7 +108,7 @@ class Look(NamedTuple):
 
 
 def look_at(
-    sample,            # dict: `name`, `label`, `joints` (M, T, V, C), maybe `scores`, `image_size`, …
+    sample,            # dict: `name`, `label`, `joints` (M, T, V, C), maybe `scores`, `image_size`
     layout,            # `Layout` that the joints should have
     num_classes,       # labels should be smaller
     dtype=np.float32,  # precision that is kept
