@@ -142,7 +142,8 @@ def _stgcn_split(folder, split):
         return None
     table = folder / f"{split}_label.pkl"
     x, record = read_npy(file, mmap=True), read_pickle(table) if table.is_file() else ()
-    lengths = [len(column) for column in record if isinstance(column, (list, tuple, np.ndarray))]
+    columns = record if isinstance(record, (list, tuple)) else ()
+    lengths = [len(column) for column in columns if isinstance(column, (list, tuple, np.ndarray))]
     if x.ndim != 5 or x.shape[1] != 3 or x.dtype.kind not in "iuf" or lengths != [len(x)] * 2:
         raise ValueError(f"{folder.name}: found {file.name} of shape {x.shape} and lists of "
                          f"{lengths or 'nothing'} in {table.name}, expected (clips, 3, frames, "
@@ -225,9 +226,11 @@ def stack_people(
 ):               # x, y, score, float32, (M, T, V, 3); zeros where nobody is; M up to `persons`
     """People of each frame in the order of their scores.
 
-    Raises: `ValueError` for a person with another number of joints.
+    Raises: `ValueError` for a person with another number of joints, or nobody to keep.
     Source: Yan et al., AAAI 2018.
     """
+    if not isinstance(persons, Integral) or persons < 1:
+        raise ValueError(f"persons is {persons!r}, expected a whole number from 1")
     for t, people in enumerate(frames):
         if wrong := [len(pose) for pose in people if len(pose) != num_joints]:
             raise ValueError(f"{place}: found {wrong[0]} joints in frame {t}, expected "
@@ -404,8 +407,8 @@ def _labels(rows, classes):
         labels = list(map(int, words))
         return labels, _classes(classes, labels)
     classes = sorted(set(words)) if classes is None else list(classes)
-    if len(set(classes)) < len(classes):
-        raise ValueError("a class has the same name as another one: give each its own")
+    if twice := [name for i, name in enumerate(classes) if name in classes[:i]]:
+        raise ValueError(f"two classes are called {twice[0]!r}: give each its own name")
     for row in rows:
         with _at(row["here"]):
             choose("label", row["label"], classes)
