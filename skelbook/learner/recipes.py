@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from ..core import STREAMS, choose, project_root
-from ..data.catalogue import find_entry
+from ..data.catalogue import CATALOGUE, Entry, find_entry, find_store
+from ..graph import find_layout
 from .schedule import linear_scaling
 
 # %% ../../nbs/64_learner.recipes.ipynb #cb1cd1a1
@@ -45,20 +46,33 @@ UCLA = Recipe("agcn", "nw-ucla-xview", pipeline="whole-clip", clip_len=52, clips
 RECIPES = [replace(recipe, stream=stream) for recipe in (DEMO, UCLA) for stream in STREAMS]
 
 # %% ../../nbs/64_learner.recipes.ipynb #ff278d00
-def find_recipe(
-    model,   # name of a model
-    data,    # name of a data set
-    stream,  # one of the four streams
-):           # `Recipe`
-    """The recipe for a model on a stream of a data set.
+def _starting_point(model, data, stream, entry):
+    "A recipe for a data set that has none of its own."
+    if entry.reader == "annotations":
+        return Recipe(model, data, stream)
+    small, layout = replace(UCLA, model=model, data=data, stream=stream), find_layout(entry.layout)
+    if layout.dims == 2 or layout.name == "nturgb+d":
+        return replace(small, pipeline="graph", clip_len=64, clips=3)
+    return small
 
-    Raises: `ValueError` naming the nearest choice for which there is a recipe.
+# %% ../../nbs/64_learner.recipes.ipynb #d3749d8c
+def find_recipe(
+    model,         # name of a model
+    data,          # name of a data set, or path of a store
+    stream,        # one of the four streams
+    data_root="",  # folder with the files that the user brings
+):                 # `Recipe`
+    """The recipe for a model on a stream of a data set: its own, or a place to start from.
+
+    Raises: `ValueError` naming the nearest choice; what `find_entry` raises.
     """
-    found = RECIPES
-    for name, value in (("model", model), ("data", data), ("stream", stream)):
-        choose(name, value, dict.fromkeys(getattr(recipe, name) for recipe in found))
-        found = [recipe for recipe in found if getattr(recipe, name) == value]
-    return found[0]
+    choose("model", model, dict.fromkeys(recipe.model for recipe in RECIPES))
+    choose("stream", stream, STREAMS)
+    entry = find_entry(data, data_root)
+    for recipe in RECIPES:
+        if (recipe.model, recipe.data, recipe.stream) == (model, data, stream):
+            return recipe
+    return _starting_point(model, data, stream, entry)
 
 # %% ../../nbs/64_learner.recipes.ipynb #6d20ef28
 PARAMETERS = {
@@ -73,6 +87,7 @@ class Plan:
     "What is going to be run: the recipe with the reader's changes, where it goes, and on what."
 
     recipe: Recipe
+    entry: Entry        # the catalogue's, of the recipe's data
     folder: Path        # the run's folder
     data_root: str
     gpus: int
@@ -101,6 +116,15 @@ def _check_devices(given):
             valid = " or ".join(map(str, allowed))
             raise ValueError(f"{name} {given[name]} is not built yet: use {name} {valid}")
 
+# %% ../../nbs/64_learner.recipes.ipynb #e50ddc9f
+def _data_name(data):
+    "A data set's name as it is; the path of a store as seen from the project's root, or absolute."
+    path, mark, protocol = data.partition("#")
+    if data in CATALOGUE or not (found := find_store(path)):
+        return data
+    root = project_root()
+    return f"{found.relative_to(root) if found.is_relative_to(root) else found}{mark}{protocol}"
+
 # %% ../../nbs/64_learner.recipes.ipynb #c04fcb40
 def _changes(given, recipe):
     "The fields of a recipe that a reader's parameters replace."
@@ -125,29 +149,33 @@ def plan(
     choose("precision", given["precision"], ("recipe", "float32", "bf16"))
     if given["seed"] >= 2**32:
         raise ValueError(f"seed {given['seed']} is above 4294967295")
-    recipe = find_recipe(given["model"], given["data"], given["stream"])
-    find_entry(recipe.data, given["data_root"])
+    names = (given["model"], _data_name(given["data"]), given["stream"], given["data_root"])
+    recipe = find_recipe(*names)
     recipe = replace(recipe, **_changes(given, recipe))
     if recipe.clips > 1 and recipe.pipeline == "whole-clip":
         raise ValueError(f"clips {recipe.clips}: data {recipe.data!r} is tested on one fixed clip "
                          "per sample; use clips 1")
     default = project_root() / "outputs" / "runs" / run_name(recipe)
     folder = Path(given["out"]).expanduser().resolve() if given["out"] else default
-    return Plan(recipe, folder, given["data_root"], given["gpus"], given["workers"])
+    return Plan(recipe, find_entry(recipe.data, given["data_root"]), folder, given["data_root"],
+                given["gpus"], given["workers"])
 
 
 def run_name(
     recipe,  # `Recipe`
 ):           # "<model>_<data>_<stream>_s<seed>"
-    "The name of a run, which is also the name of its folder."
-    return f"{recipe.model}_{recipe.data}_{recipe.stream}_s{recipe.seed}"
+    "The name of a run, which is also the name of its folder; a path is known by its last part."
+    path, _, protocol = recipe.data.partition("#")
+    data = "-".join(part for part in (Path(path).stem, protocol) if part)
+    return f"{recipe.model}_{data}_{recipe.stream}_s{recipe.seed}"
 
 # %% ../../nbs/64_learner.recipes.ipynb #83b31872
 def recipe_table(
-    recipe,  # `Recipe`
-):           # text, a Markdown table
-    "All settings of a recipe, with the ones that differ from the book's own marked."
-    own = asdict(find_recipe(recipe.model, recipe.data, recipe.stream))
+    plan,  # `Plan`
+):         # text, a Markdown table
+    "All settings of a plan's recipe, with the ones that differ from the book's own marked."
+    recipe = plan.recipe
+    own = asdict(find_recipe(recipe.model, recipe.data, recipe.stream, plan.data_root))
     lines = ["| setting | value | |", "| --- | --- | --- |"]
     for name, value in asdict(recipe).items():
         note = "" if own[name] == value else f"changed from {own[name]}"

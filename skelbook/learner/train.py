@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from ..core import content_hash
-from ..data.catalogue import CATALOGUE, open_data
+from ..data.catalogue import open_data
 from ..data.loading import epoch_items, load_batches
 from ..data.store import Clips, Store
 from . import runs
@@ -39,8 +39,7 @@ class Setup:
     @property
     def splits(self):
         "Names of the split to train on and of the split to test on."
-        entry = CATALOGUE[self.plan.recipe.data]
-        return entry.train, entry.test
+        return self.plan.entry.train, self.plan.entry.test
 
     def batches(self, split=None, order=None, passes=None, clips=None):
         "Batches of a split in storage order, or of the given samples (N,) and passes (N,)."
@@ -89,7 +88,7 @@ def prepare_run(
         raise RuntimeError("gpus 1 was asked for, but this PyTorch sees no GPU: "
                            "use gpus 0, or install the CUDA build")
     device = torch.device("cuda" if plan.gpus else "cpu")
-    recipe, entry = plan.recipe, CATALOGUE[plan.recipe.data]
+    recipe, entry = plan.recipe, plan.entry
     store = open_data(recipe.data, plan.data_root)
     pipeline = make_pipeline(recipe, entry.layout, entry.persons)
     started = time.monotonic()
