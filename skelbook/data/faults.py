@@ -45,7 +45,7 @@ KINDS |= {
                 "nothing in it was run; ask its author for a plain format (npz, json, csv)"),
     "F13": Kind("error", "has SHA-256 {found}; recorded is {recorded}",
                 "fetch the recorded file, or prepare the data anew from this one"),
-    "F35": Kind("warning", "{found} GB of data for {memory} GB of memory",
+    "F35": Kind("warning", "{found} MB of data for {memory} MB of memory",
                 "convert it on a machine with more, once: a store is mapped and needs no memory"),
     "F36": Kind("error", "{found}", "prepare the store again; do not trust what used it"),
 }
