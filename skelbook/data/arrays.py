@@ -159,7 +159,8 @@ def to_pixels(
     poses,   # x and y as parts of the picture's width and height, score, (..., 3)
 ):           # x and y in pixels and (0, 0) where the score is 0, score, (..., 3)
     "Positions in a Kinetics video as pixels."
-    pixels = poses * np.array([*KINETICS_SIZE[::-1], 1], poses.dtype)
+    with np.errstate(over="ignore"):
+        pixels = poses * np.array([*KINETICS_SIZE[::-1], 1], poses.dtype)
     return np.where(poses[..., 2:] == 0, np.zeros_like(pixels), pixels)
 
 
@@ -238,7 +239,8 @@ def stack_people(
     count = min(persons, max(map(len, frames), default=0))
     clip = np.zeros((count, len(frames), num_joints, 3), np.float32)
     for t, people in enumerate(frames):
-        best = sorted(people, key=lambda pose: -pose[:, 2].sum())[:count]
+        with np.errstate(over="ignore", invalid="ignore"):      # scores may be anything
+            best = sorted(people, key=lambda pose: -pose[:, 2].sum())[:count]
         for m, pose in enumerate(best):
             clip[m, t] = pose
     return clip
@@ -250,9 +252,10 @@ LONGEST = 100_000    # frames; a clip that claims more is an error
 def _poses_of(frame, place):
     "Index and people of a frame of a Kinetics file: x, y in 0 … 1 and score, (V, 3)."
     try:
-        people = [np.column_stack([np.reshape(person["pose"], (-1, 2)), person["score"]])
-                  for person in frame["skeleton"]]
-        return int(frame["frame_index"]), [pose.astype(np.float32) for pose in people]
+        with np.errstate(over="ignore"):                  # what is infinite is for the doctor
+            people = [np.column_stack([np.reshape(person["pose"], (-1, 2)), person["score"]])
+                      .astype(np.float32) for person in frame["skeleton"]]
+        return int(frame["frame_index"]), people
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{place}: found a frame that is none ({type(error).__name__}: {error}), "
                          "expected frame_index and skeleton with pose and score") from None
@@ -452,8 +455,9 @@ def _people_of(file):
     "People in a frame of OpenPose: x, y, score, (V, 3)."
     record = read_json(file)
     try:
-        return [np.asarray(person["pose_keypoints_2d"], np.float32).reshape(-1, 3)
-                for person in record["people"]]
+        with np.errstate(over="ignore"):
+            return [np.asarray(person["pose_keypoints_2d"], np.float32).reshape(-1, 3)
+                    for person in record["people"]]
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{file.parent.name}/{file.name}: found no frame of OpenPose ({error}), "
                          "expected people with pose_keypoints_2d") from None

@@ -1,7 +1,9 @@
-"""Folders of one's own, written and read again, and tables that nobody would write."""
+"""Folders of one's own, written and read again; tables and JSON that nobody would write."""
 
 import csv
+import json
 import tempfile
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from skelbook.data.arrays import read_plain, read_table, trim
+from skelbook.data.arrays import read_kinetics_json, read_openpose, read_plain, read_table, trim
 
 LAYOUT = dict(name="arm", joints=["shoulder", "elbow", "wrist"], inward=[[1, 0], [2, 1]], centre=0,
               dims=2)
@@ -79,3 +81,56 @@ def test_padding_more_changes_nothing(joints, frames, persons):
     assert np.array_equal(trim(padded), trim(joints))
     assert np.array_equal(trim(trim(joints)), trim(joints))
     assert trim(joints).sum() == joints.sum()
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner,
+                                                                max_size=3), max_leaves=8)
+
+
+def numbers(count):
+    "A list of any floats, most of them alike."
+    return st.tuples(st.floats(), st.floats(), st.integers(0, count - 1)).map(
+        lambda parts: [parts[i == parts[2]] for i in range(count)])
+
+
+people = st.fixed_dictionaries({"pose": values | numbers(36), "score": values | numbers(18)})
+frame = st.fixed_dictionaries({"frame_index": values | st.integers(0, 9),
+                               "skeleton": values | st.lists(people, max_size=2)})
+kinetics = values | st.fixed_dictionaries({"data": values | st.lists(frame, max_size=3)})
+openpose = values | st.fixed_dictionaries({"people": values | st.lists(
+    st.fixed_dictionaries({"pose_keypoints_2d": values | numbers(54)}), max_size=2)})
+
+
+def read_or_one_line(read, folder):
+    "Reads a data set to its end; the only error there may be has one line."
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        try:
+            for sample in read(folder).samples():
+                assert sample["joints"].ndim == 4 and sample["joints"].shape[2:] == (18, 2)
+        except ValueError as error:
+            assert len(str(error).splitlines()) == 1
+
+
+@given(kinetics, values | st.just({"a": dict(label="x", label_index=0, has_skeleton=True)}))
+@settings(max_examples=60, deadline=None)
+def test_any_json_is_a_clip_of_kinetics_or_one_line_of_complaint(clip, labels):
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        (folder / "kinetics_val").mkdir()
+        (folder / "kinetics_val" / "a.json").write_text(json.dumps(clip))
+        (folder / "kinetics_val_label.json").write_text(json.dumps(labels))
+        read_or_one_line(read_kinetics_json, folder)
+
+
+@given(openpose)
+@settings(max_examples=60, deadline=None)
+def test_any_json_is_a_frame_of_openpose_or_one_line_of_complaint(record):
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        (folder / "a").mkdir()
+        (folder / "a" / "a_000.json").write_text(json.dumps(record))
+        (folder / "labels.csv").write_text("clip,label\na,x\n")
+        read_or_one_line(read_openpose, folder)
