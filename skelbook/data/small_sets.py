@@ -265,10 +265,13 @@ def read_coco17(
     """486 clips of 16 classes, as a pose network saw them.
 
     Shapes: joints (1, T, 17, 2), scores (1, T, 17).  Units: pixels, y down; scores up to 1.024.
-    Raises: `ValueError` of one line for a damaged file.
+    Raises: `ValueError` of one line for a damaged file, or one with other splits.
     """
     classes = classes or [f"class {number}" for number in range(1, 17)]
     source = read_annotations(path, layout or "coco", classes, progress, first_label=1)
+    if set(source.splits) != {"xsub_train", "xsub_test"}:
+        raise ValueError(f"{path}: found the splits {', '.join(source.splits) or 'none'}, expected "
+                         "xsub_train and xsub_test: read other files with the reader annotations")
     labels = {sample["name"]: sample["label"] for sample in source.samples()}
     tests = _grouped(labels)
     splits = {"infile_train": source.splits["xsub_train"],

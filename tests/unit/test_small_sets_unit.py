@@ -2,6 +2,7 @@
 
 import io
 import json
+import pickle
 import re
 import zipfile
 
@@ -171,12 +172,12 @@ def test_missing_files(read, tmp_path):
         read(tmp_path / "no.zip")
 
 
-def test_a_clip_that_is_there_twice_is_kept_for_the_doctor(archive):
+def test_a_clip_that_is_there_twice_is_kept_for_the_doctor(archive, tmp_path):
     name, content = CLIPS[read_utd_mhad]
     source = read_utd_mhad(archive((name, content), (f"again/{name}", content)))
     assert source.count == 2
     with pytest.raises(ValueError, match="a27_s8_t1"):
-        write_store("never.skel", source)
+        write_store(tmp_path / "never.skel", source)
 
 
 # -- NW-UCLA
@@ -341,6 +342,46 @@ def test_stock_of_a_toy(archive):
     assert stock["splits"] == dict(xview_train=2, xview_val=2)
 
 
-def test_coco17_needs_its_own_splits(tmp_path):
-    with pytest.raises((ValueError, FileNotFoundError)):
-        read_coco17(tmp_path / "no.pkl")
+# -- COCO-17 clips
+
+def coco17(tmp_path, split, **changes):
+    "An annotation file of ten recordings of one class, each with its twin."
+    clip = dict(label=1, keypoint=np.full((1, 3, 17, 2), 900.5, np.float16), total_frames=3,
+                keypoint_score=np.full((1, 3, 17), 1.024, np.float16), img_shape=(1080, 1762))
+    names = [f"{twin}P{k:02}A001" for k in range(10) for twin in ("", "JX")]
+    content = dict(split={name: names[:12] if "train" in name else names[12:] for name in split},
+                   annotations=[clip | changes | dict(frame_dir=name) for name in names])
+    path = tmp_path / "clips.pkl"
+    path.write_bytes(pickle.dumps(content))
+    return read_coco17(path)
+
+
+def test_twins_stay_together(tmp_path):
+    source = coco17(tmp_path, ["xsub_train", "xsub_test"])
+    assert source.splits["grouped_val"] == ["P00A001", "JXP00A001", "P05A001", "JXP05A001"]
+    assert {split: len(names) for split, names in source.splits.items()} == dict(
+        infile_train=12, infile_val=8, grouped_train=16, grouped_val=4)
+    assert source.name == "coco17-16" and source.origin["reader"] == "coco17"
+    assert source.classes[0] == "class 1" and len(source.classes) == 16
+
+
+def test_precision_scores_and_labels_of_the_file(tmp_path):
+    source = coco17(tmp_path, ["xsub_train", "xsub_test"], label=16)
+    sample = next(source.samples())
+    assert source.dtype == np.float16 == sample["joints"].dtype
+    assert sample["label"] == 15 and sample["scores"].max() > 1
+    assert tuple(sample["image_size"]) == (1080, 1762)
+
+
+@pytest.mark.parametrize("split", [["train", "val"], ["xsub_train", "xsub_val"], ["xsub_train"]])
+def test_other_annotation_files(split, tmp_path):
+    with pytest.raises(ValueError, match="^[^\n]*clips.pkl: found the splits [^\n]*annotations$"):
+        coco17(tmp_path, split)
+
+
+def test_a_truncated_annotation_file(tmp_path):
+    coco17(tmp_path, ["xsub_train", "xsub_test"])
+    path = tmp_path / "clips.pkl"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ValueError, match="^[^\n]*clips.pkl[^\n]*$"):
+        read_coco17(path)
