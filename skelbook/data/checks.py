@@ -234,8 +234,8 @@ def examine(
     return judge(survey(source, progress), source, allow, persons, splits)
 
 # %% ../../nbs/27_data.checks.ipynb #981fdc05
-HOSTILE = re.compile("not allowed|call of|instruction|array of type|structures|unfold|"
-                     "makes far more|too much memory|that its member|promised by")
+HOSTILE = re.compile("not allowed|call of|instruction [A-Z]|type O|unfold|makes far more|"
+                     "nested|too much memory|that its member|promised by")
 
 
 def _cause(reason):
@@ -258,7 +258,8 @@ def examine_path(
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist")
     try:
-        store = open_store(path) if (path / "meta.json").exists() else None
+        is_store = path.suffix == ".skel" or (path / "DONE").exists()
+        store = open_store(path) if is_store else None
         source = store.source() if store else read(path)
     except (ValueError, FileNotFoundError) as error:
         return None, [tell(_cause(str(error)), (), [error], **about)]
@@ -270,7 +271,8 @@ def examine_path(
 def _file_faults(path, store):
     "Faults of a file, or of a store and the file beside it that it was made from."
     file, record = path, path.with_name(f"{path.name}.sha256")
-    recorded = record.read_text(encoding="utf-8").split()[-2] if record.exists() else ""
+    digest = record.exists() and re.search("^[0-9a-f]{64}", record.read_text("utf-8"), re.M)
+    recorded = digest[0] if digest else ""
     if store:
         try:
             verify_store(store)
@@ -309,7 +311,8 @@ def mend(
     left -= sum(count - 1 for name, count in times.items() if name not in out)
     told = {f.split for f in findings if f.fault == "F27"}
     if left < 1 or any(not splits[split] for split in set(splits) - told):
-        raise ValueError(f"policy {policy} leaves nothing of {source.name} or of one of its splits")
+        nothing = f"policy {policy} leaves nothing of {source.name}, or of one of its splits"
+        raise ValueError("\n".join([nothing, *map(str, errors)]))
     changes = {"left_out": {fault: sorted(name for name in out if out[name] == fault)
                             for fault in sorted(set(out.values()))},
                "kept_once": sorted(set(times) - set(out)), "filled": filled,

@@ -303,7 +303,7 @@ def test_of_a_name_used_twice_the_first_stays():
 
 def test_nothing_is_left():
     source = toy(*(clip(name, label=9) for name in NAMES))
-    with pytest.raises(ValueError, match="policy drop leaves nothing of toy"):
+    with pytest.raises(ValueError, match="policy drop leaves nothing of toy.*\nerror F23"):
         mend(source, [f for f in examine(source) if f.clips], "drop")
 
 
@@ -377,6 +377,11 @@ def test_a_gap_of_one_frame_in_a_clip_of_one_frame():
 def test_a_path_that_is_not_there_is_not_a_finding(tmp_path):
     with pytest.raises(FileNotFoundError, match="does not exist"):
         examine_path(tmp_path / "no.pkl", None)
+
+
+def test_a_folder_with_a_file_of_the_same_name_is_no_store(tmp_path):
+    (tmp_path / "meta.json").write_text("{}")
+    assert examine_path(tmp_path, lambda path: toy())[1] == []
 
 
 def test_a_store_that_is_damaged_or_unfinished_is_a_finding(tmp_path):

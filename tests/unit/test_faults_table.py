@@ -291,7 +291,7 @@ def evil(folder):
 
 def another(folder):
     path = healthy(folder)
-    path.with_name("clips.pkl.sha256").write_text(f"# 9 bytes\n{'ab' * 32}  clips.pkl\n")
+    path.with_name("clips.pkl.sha256").write_text(f"# 9 bytes\n{'ab' * 32}  my clips.pkl\n")
     return path, read(CASES[1])
 
 
@@ -340,7 +340,7 @@ def test_all_hostile_files_are_refused_and_none_is_run(tmp_path):
         path.write_bytes(content)
         source, findings = examine_path(path, read(CASES[1]))
         assert source is None and not canary.exists(), name
-        assert {f.fault for f in findings} <= {"F11", "F12"} and len(findings) == 1, name
+        assert [f.fault for f in findings] == ["F12"], name
 
 
 # -- the table
@@ -365,8 +365,8 @@ def table(folder):
     text = re.sub(r"at byte \d+ of", "at byte ? of", text)                # from one version of
     text = re.sub(r"[^ |]*/(?=clips)", "", text)                          # NumPy to the next
     return ("# The doctor's table\n\nEach fault was planted in a file of 20 clips; this is what "
-            "the data doctor says of it. `tests/unit/test_faults_table.py` plants them, compares, and "
-            f"writes this page.\n\n{text}\n")
+            "the data doctor says of it. `tests/unit/test_faults_table.py` plants them, compares, "
+            f"and writes this page.\n\n{text}\n")
 
 
 def test_the_table_of_all_faults_is_the_one_that_is_kept(tmp_path):
