@@ -110,7 +110,7 @@ def read_nw_ucla(
     classes=None,   # names of the classes; None: those of the set
     progress=None,  # called with (done, total); nothing takes long before the clips are read
 ):                  # `Source` with splits xview_train (cameras 1 and 2) and xview_val (camera 3)
-    """Northwestern-UCLA: 1,484 clips of ten actions.
+    """Northwestern-UCLA: 1,484 clips of ten actions; 95 test clips are copies of training clips.
 
     Shapes: joints (1, T, 20, 3).  Units: metres, y up, z away from the camera.
     Raises: `ValueError` of one line for a damaged archive, or naming the file in it that is.
