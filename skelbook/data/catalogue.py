@@ -133,6 +133,7 @@ class Entry:
     files: tuple = ()   # names of the file it is made from, below data_root; empty: made here
     reader: str = "synthetic"
     where: str = ""     # where to get the file, and under which terms
+    allow: tuple = ()   # faults that its protocol has always had, and that are accepted
 
 # %% ../../nbs/29_data.catalogue.ipynb #922e67dc
 MAKER = file_hash(bodies.__file__, actions.__file__, synthetic.__file__)[:8]
@@ -151,16 +152,16 @@ def _read_synthetic(path=None):
 READERS["synthetic"] = _read_synthetic
 
 # %% ../../nbs/29_data.catalogue.ipynb #d0b6a680
-def _small(store, protocol, layout, num_classes, persons, file, reader):
+def _small(store, protocol, layout, num_classes, persons, file, reader, allow=()):
     "Entry of a set of the chapter on small real sets."
     train, test = (f"{protocol}_train", f"{protocol}_val") if protocol else ("train", "val")
     return Entry(f"{store}.skel", train, test, layout, num_classes, persons, (file,), reader,
-                 "see data_prep/README.md for where it is and under which terms")
+                 "see data_prep/README.md for where it is and under which terms", allow)
 
 
 SMALL = {
     "nw-ucla-xview": _small("nw-ucla", "xview", "kinect_v1", 10, 1, "nw_ucla/all_sqe.zip",
-                            "nw-ucla"),
+                            "nw-ucla", allow=("F28",)),
     "utd-mhad-xsub": _small("utd-mhad", "xsub", "utd_mhad", 27, 1, "utd_mhad/Skeleton.zip",
                             "utd-mhad"),
     "penn-action": _small("penn-action", "", "penn_action", 15, 1, "penn_action/labels.zip",
@@ -251,10 +252,11 @@ def find_entry(
     if not ready and source_file(entry, data_root) is None:
         looked = f"is not below data_root={str(data_root)!r}" if data_root else "is needed"
         store = store_path(entry).relative_to(project_root())
+        accepting = f" --allow {','.join(entry.allow)}" if entry.allow else ""
         raise ValueError(
             f"data {name!r} is not prepared, and {' or '.join(entry.files)} {looked}: {entry.where}; "
             f"then give -p data_root FOLDER, or run `python data_prep/convert.py "
-            f"FOLDER/{entry.files[0]} {store} --reader {entry.reader}`")
+            f"FOLDER/{entry.files[0]} {store} --reader {entry.reader}{accepting}`")
     return entry
 
 # %% ../../nbs/29_data.catalogue.ipynb #7b5471c4
@@ -277,7 +279,7 @@ def open_data(
             if not (path / "DONE").is_file():            # who comes second finds it made
                 source = READERS[entry.reader](file)
                 if file:
-                    convert(source, path, progress=progress)
+                    convert(source, path, allow=entry.allow, progress=progress)
                 else:
                     write_store(path, source, progress)
     store = open_store(path)
