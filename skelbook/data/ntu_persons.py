@@ -441,8 +441,9 @@ _WORKER = "from skelbook.data.ntu_persons import _serve; _serve()"
 
 def _employ(jobs, answers):
     "Hands jobs to a worker until there are none; what it answers goes into a queue."
-    paths = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    with subprocess.Popen([sys.executable, "-c", _WORKER], env=os.environ | paths, text=True,
+    known = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+             "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    with subprocess.Popen([sys.executable, "-c", _WORKER], env=os.environ | known, text=True,
                           stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                           start_new_session=True) as worker:  # ctrl-C is for the master alone
         while jobs:
@@ -499,8 +500,8 @@ def _one_by_one(parts):
         yield part
 
 # %% ../../nbs/23_data.ntu_persons.ipynb #0d4183bf
-def _clips(parts, task):
-    "Yields the samples of the parts, in the order of their names."
+def _clips(parts, keep):
+    "Yields the samples of the parts, in the order of their names; `keep` is kept alive meanwhile."
     for part in parts:
         with np.load(part["part"], allow_pickle=False) as file:
             rows, at = file["joints"], 0
@@ -581,7 +582,7 @@ def prepare_ntu(
     report, names = _report(about, left_out, task), [a["name"] for a in about if "shape" in a]
     source = Source(
         f"ntu{task}", "nturgb+d", class_names(task), split_clips(names, task),
-        partial(_samples_of, parts, task, keep), len(names),
+        partial(_clips, parts, keep), len(names),
         raw_origin(files, task, method, on_error),
         np.float16 if method in ("pyskl", "mmaction2") else np.float32)
     return source, {"data": source.name, "method": method, **report}
@@ -599,11 +600,6 @@ def short_report(
     return rows | {f"differs: {key}": f"{found:,} found, {published:,} published" for key,
                    (found, published) in report["found and published"].items()
                    if found != published}
-
-
-def _samples_of(parts, task, keep):
-    "A fresh iterator; `keep` is the temporary folder, which lives as long as the source."
-    return _clips(parts, task)
 
 
 def read_ntu(
