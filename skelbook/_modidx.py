@@ -753,6 +753,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                         'skelbook/models/checkpoints.py'),
                                              'skelbook.models.checkpoints._from_zip': ( 'models.checkpoints.html#_from_zip',
                                                                                         'skelbook/models/checkpoints.py'),
+                                             'skelbook.models.checkpoints._member': ( 'models.checkpoints.html#_member',
+                                                                                      'skelbook/models/checkpoints.py'),
                                              'skelbook.models.checkpoints._parameter': ( 'models.checkpoints.html#_parameter',
                                                                                          'skelbook/models/checkpoints.py'),
                                              'skelbook.models.checkpoints._parts': ( 'models.checkpoints.html#_parts',

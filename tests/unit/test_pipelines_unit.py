@@ -8,9 +8,9 @@ import torch
 
 from skelbook.core import STREAMS
 from skelbook.data.store import collect_clips
-from skelbook.graph import find_layout
+from skelbook.graph import Layout, find_layout
 from skelbook.keyed import keyed_uniform
-from skelbook.transforms import pipelines, sampling
+from skelbook.transforms import sampling
 from skelbook.transforms.pipelines import GraphPipeline, WholeClipPipeline
 
 EVERY = pytest.mark.parametrize("stream", STREAMS)
@@ -164,12 +164,22 @@ def test_graph_pipeline_in_the_picture(stream, train):
     check_graph(GraphPipeline("coco", stream, clips=2, seed=3), clips, whole, samples, passes)
 
 
-def test_alignment_does_not_depend_on_the_chunk():
-    clips = kinect_v2()
-    alone, together = pipelines._aligned(clips, chunk=1), pipelines._aligned(clips)
-    assert np.array_equal(alone.joints, together.joints)
-    assert np.array_equal(alone.num_frames, together.num_frames)
-    assert len(alone.joints) == alone.offset[-1]
+def parts(clips, size):
+    "The clips in pieces, as `Clips`."
+    samples = list(clips.samples())
+    return [collect_clips(samples[i:i + size], clips.joints.dtype)
+            for i in range(0, len(samples), size)]
+
+
+@pytest.mark.parametrize("kind", ["graph", "whole"])
+def test_preparing_does_not_depend_on_company(kind):
+    pipeline, clips = make(kind, "joint")
+    clips = kinect_v2() if kind == "graph" else clips
+    together = pipeline.prepare(clips)
+    alone = [pipeline.prepare(part) for part in parts(clips, 1)]
+    assert np.array_equal(np.concatenate([part.joints for part in alone]), together.joints)
+    assert [part.num_frames[0] for part in alone] == together.num_frames.tolist()
+    assert len(together.joints) == together.offset[-1] and together.joints.dtype == np.float32
 
 
 @EVERY
@@ -189,6 +199,54 @@ def test_three_bodies_in_space_are_refused():
         GraphPipeline("nturgb+d").prepare(clips)
 
 
+UPRIGHT = {"nturgb+d": ((0, 1), (8, 4), 1), "kinect_v1": ((0, 1), (8, 4), 1),
+           "utd_mhad": ((3, 2), (8, 4), 2)}
+
+
+@pytest.mark.parametrize("name", UPRIGHT)
+def test_joints_that_turn_a_body_upright_go_by_their_names(name):
+    layout, numbers = find_layout(name), UPRIGHT[name]
+    settings = GraphPipeline(name).settings
+    assert (settings["spine"], settings["shoulder"], settings["centre"]) == numbers
+    body = next(bodies([(1, 5)], len(layout.joints)))
+    ready = GraphPipeline(layout).prepare(collect_clips([body])).clip(0)[0, 0]
+    right, left = numbers[1]
+    across = ready[right] - ready[left]
+    assert ready[numbers[2]].tolist() == [0, 0, 0]
+    assert np.abs(across[1:]).max() < 1e-6 < across[0]
+
+
+def test_order_of_joints_changes_no_alignment():
+    "A body whose joints come in another order is turned the same way."
+    layout, order = find_layout("nturgb+d"), np.random.default_rng(2).permutation(25)
+    place = np.argsort(order)
+    other = Layout("shuffled", [layout.joints[j] for j in order],
+                   [(int(place[a]), int(place[b])) for a, b in layout.inward], int(place[20]))
+    clips = kinect_v2()
+    shuffled = replace(clips, joints=clips.joints[:, order])
+    want = GraphPipeline("nturgb+d").prepare(clips).joints[:, order]
+    assert np.array_equal(GraphPipeline(other).prepare(shuffled).joints, want)
+
+
+def test_bodies_that_cannot_be_turned_are_refused_with_the_reason():
+    clips = collect_clips(bodies([(1, 5)], 15))
+    reason = "layout 'sbu' lacks a joint that turns 3D bodies upright .*"
+    remedy = r"nturgb\+d, kinect_v1, utd_mhad have them; the whole-clip pipeline needs none"
+    with pytest.raises(ValueError, match=reason + remedy):
+        GraphPipeline("sbu").prepare(clips)
+
+
+@pytest.mark.parametrize("kind", ["graph", "whole"])
+def test_a_confidence_in_space_is_left_behind(kind):
+    pipeline, clips = make(kind, "joint")
+    scored = replace(clips, scores=np.ones(clips.joints.shape[:2], np.float32))
+    ready = pipeline.prepare(scored)
+    assert ready.scores is None
+    assert np.array_equal(ready.joints, pipeline.prepare(clips).joints)
+    x = pipeline.inputs(pipeline.fetch(ready, np.array([0])))
+    assert x.shape[-1] == 3
+
+
 def test_pictures_without_a_size_are_full_hd():
     clips = pictures()
     unknown = replace(clips, image_size=None)
@@ -201,6 +259,24 @@ def test_pictures_without_a_size_are_full_hd():
 
 def whole_clips(persons=1):
     return collect_clips(bodies([(min(m, persons), t) for m, t in SHAPES + [(1, 52)]], 20))
+
+
+@pytest.mark.parametrize("layout, origin", [
+    ("kinect_v1", 1), ("nturgb+d", 1), ("utd_mhad", 2), ("sbu", 2),
+    (Layout("arm", ("shoulder", "elbow", "hand"), ((1, 0), (2, 1)), centre=1), 1)])
+def test_the_origin_is_the_middle_of_the_spine_or_else_the_centre(layout, origin):
+    pipeline, joints = WholeClipPipeline(layout), len(find_layout(layout).joints)
+    assert pipeline.settings == {"joint": origin}
+    clips = collect_clips(bodies([(1, 4), (2, 3)], joints))
+    ready = pipeline.prepare(clips)
+    for i in range(2):
+        want = clips.clip(i) - clips.clip(i)[0, 0, origin]
+        assert np.array_equal(ready.clip(i), want)
+
+
+def test_flat_layouts_are_refused_where_bodies_are_turned_in_space():
+    with pytest.raises(ValueError, match="layout 'coco' is flat, .* take the graph pipeline"):
+        WholeClipPipeline("coco").prepare(pictures())
 
 
 @EVERY
