@@ -109,7 +109,7 @@ def progress_printer(
     "A callable that shows how much is done and how long the rest takes."
     stream = stream or sys.stdout
     live, begun = stream.isatty(), time.monotonic()
-    first, last = None, begun
+    first, last = None, begun - live          # a terminal shows the first report at once
 
     def progress(done, total):
         nonlocal first, last

@@ -58,15 +58,15 @@ class _Parser(argparse.ArgumentParser):
 def _add(parser, parameter, positional):
     "Gives a parameter its place on the command line."
     name, default, help = parameter.name, parameter.default, parameter.help.replace("%", "%%")
+    help += f" (default: {default})" if default not in ("", False) else ""
     if positional:
         nargs = None if default == "" else "?"
         parser.add_argument(name, metavar=name.upper(), help=help, default=default, nargs=nargs)
     elif default is False:
         parser.add_argument(_option(name), dest=name, action="store_true", help=help)
     else:
-        shown = f" (default: {default})" if default != "" else ""
         parser.add_argument(_option(name), dest=name, metavar=name.upper(), type=type(default),
-                            default=default, help=help + shown)
+                            default=default, help=help)
 
 
 def _option(name):

@@ -43,9 +43,13 @@ def test_a_terminal_has_one_line_which_ends_with_the_work(clock):
                                        "work: 3, done in 3 s\n"]
 
 
+def test_a_terminal_shows_the_first_report_at_once(clock):
+    assert report(clock, Terminal(), [(0, 1, 30)]) == "\r\x1b[Kwork: 1 of 30"
+
+
 def test_a_terminal_is_not_flooded(clock):
     shown = report(clock, Terminal(), [(0.001 * k, k, 1000) for k in range(500)])
-    assert shown.count("\r") <= 5
+    assert shown.count("\r") <= 6
 
 
 def test_a_long_line_is_cut_where_the_terminal_ends(clock, monkeypatch):
