@@ -122,7 +122,8 @@ def greedy():
         "doubled-tuple-as-type": fetch("numpy", "dtype") + DOUBLED + b"\x89\x88\x87R",
         "nested-lists": b"]" * 200_000 + b"a" * 199_999, "nested-tuples": NESTED,
         "doubled-tuples": DOUBLED, "marks": b"(" * 200_000, "cycle": b"]q\x00h\x00a",
-        "doubled-lists": b"(" * 30 + b"]q\x00" + b"".join(b"h%clq%c" % (i, i + 1) for i in range(30)),
+        "doubled-lists": b"(" * 30 + b"]q\x00"
+        + b"".join(b"h%clq%c" % (i, i + 1) for i in range(30)),
         "cycle-through-a-dict": b"}q\x00" + text("a") + b"h\x00s",
         "long-bytes": b"B" + large, "longer-bytes": b"\x8e" + huge, "bytearray": b"\x96" + huge,
         "long-text": b"X" + large, "longer-text": b"\x8d" + huge, "old-text": b"T" + large,
