@@ -224,7 +224,7 @@ def prepare_clips(
     Raises: what the pipeline raises about the layout of the data.
     """
     origin = _made_from(store, pipeline)
-    path = Path(folder) / f"{store.meta['name']}-{content_hash(origin)[:12]}.skel"
+    path = Path(folder) / f"{Path(store.path).stem}-{content_hash(origin)[:12]}.skel"
     clips = _intact(path, store)
     if clips is None:
         path.parent.mkdir(parents=True, exist_ok=True)

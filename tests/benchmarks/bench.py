@@ -19,6 +19,12 @@ BOUNDS = {
     "generate the built-in data (s)": 10,
     "demo, from command to table (s)": 180,
     "demo, peak memory (MB)": 2000,
+    "open the store (ms)": 50,
+    "open the store, unshared (MB)": 10,
+    "the store in a process of 1, fork (MB)": 10,
+    "the store in a process of 2, fork (MB)": 10,
+    "the store in a process of 1, spawn (MB)": 10,
+    "the store in a process of 2, spawn (MB)": 10,
 }
 
 
@@ -77,9 +83,12 @@ def demo(folder):
 
 def measure():
     "All measurements, name to number."
+    from opening import opening
+
     found = {"import skelbook (ms)": import_time(),
              "a misspelt parameter is refused (s)": refusal_time()}
     with tempfile.TemporaryDirectory() as folder:
+        found |= opening(folder)
         found["generate the built-in data (s)"] = generation_time(folder)
         found["load and transform, one process (clips/s)"] = loading_rate()
         wall, training, memory, top1 = demo(Path(folder) / "run")

@@ -149,7 +149,7 @@ def test_the_record_says_what_it_was_made_from(toy):
     store, _, folder = toy
     prepare_clips(*toy)
     made = open_store(the_store(folder))
-    assert made.path.name.startswith("toy-") and made.meta["dtype"] == "float32"
+    assert made.path.name.startswith(f"{store.path.stem}-") and made.meta["dtype"] == "float32"
     assert made.meta["source"]["content"] == store.meta["content"]
     assert made.meta["source"]["settings"]["spine"] == [0, 1]
 
