@@ -63,7 +63,7 @@ if json:
 else:
     for finding in findings:
         print(*printable(str(finding)))
-    print(f"{len(errors)} errors, {len(findings) - len(errors)} warnings in {Path(path).name}")
+    print(f"{Path(path).name}: errors {len(errors)}, warnings {len(findings) - len(errors)}")
 
 # %% [markdown]
 # With `report`, a page of pictures; with `out`, what the policy leaves of the data.

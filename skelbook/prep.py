@@ -227,7 +227,7 @@ def store_report(
 # %% ../nbs/87_prep.ipynb #1612a4a8
 def _spread(counts):
     "Smallest, median and largest of some counts, and their sum."
-    return {"least": int(counts.min()), "median": float(np.median(counts)),
+    return {"least": int(counts.min()), "median": int(np.median(counts)),
             "most": int(counts.max()), "sum": int(counts.sum())}
 
 
@@ -246,7 +246,9 @@ def write_report(
     report = store_report(store, findings)
     with atomic_write(store.path.with_name(f"{store.path.stem}.report.json")) as path:
         path.write_text(json.dumps(report, indent=1, ensure_ascii=False), encoding="utf-8")
-    print_table(report | {"findings": [str(finding) for finding in findings]})
+    share = f"{report['joints without a position']:.3%}"
+    print_table(report | {"findings": [str(finding) for finding in findings],
+                          "joints without a position": share})
     return report
 
 

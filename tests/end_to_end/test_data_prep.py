@@ -289,14 +289,14 @@ def test_ctrl_c_while_making_raw_files(tmp_path):
 
 def test_a_healthy_file_has_status_0(source):
     status, out, err = run("check", source)
-    assert (status, err) == (0, "") and "0 errors" in out
+    assert (status, err) == (0, "") and "errors 0, " in out
 
 
 def test_an_ill_file_has_status_1_and_a_name(ill):
     status, out, err = run("check", ill)
     assert (status, err) == (1, "")
     assert "F14" in out or "F16" in out
-    assert "clip00002" in out and "1 errors" in out
+    assert "clip00002" in out and "errors 1, " in out
 
 
 def test_findings_as_json(ill):

@@ -248,7 +248,7 @@ def store(tmp_path):
 def test_the_report_counts(store):
     report = store_report(store, [tell("F33", ["a"], [4], short=10)])
     assert report["persons"] == {"1": 1, "2": 1} and report["splits"] == {"train": 1, "test": 1}
-    assert report["frames"] == {"least": 4, "median": 5.0, "most": 6, "sum": 10}
+    assert report["frames"] == {"least": 4, "median": 5, "most": 6, "sum": 10}
     assert report["joints without a position"] == 0.75
     assert report["findings"][0]["fault"] == "F33" and report["changes"] == {"dropped": 3}
 
