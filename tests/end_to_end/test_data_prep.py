@@ -408,6 +408,51 @@ def test_what_cannot_be_fetched_is_one_line(shop, tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+# -- ntu_from_raw
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory):
+    "A folder of raw files of the built-in data with planted faults."
+    folder = tmp_path_factory.mktemp("ntu") / "raw"
+    inside("make_synthetic", folder, "--raw", "--clips", 60)
+    return folder
+
+
+def test_raw_files_become_a_store_with_two_processes(raw, tmp_path):
+    words = [raw, tmp_path / "ntu.skel", "--workers", 2, "--policy", "drop"]
+    status, out, err = run("ntu_from_raw", *words)
+    assert (status, err) == (0, ""), err
+    assert sorted(os.listdir(tmp_path)) == ["ntu.report.json", "ntu.skel"]
+    assert 50 <= len(open_store(tmp_path / "ntu.skel").clips) <= 60
+    status, out, err = inside("ntu_from_raw", *words)
+    assert (status, err) == (0, "") and "already complete" in out
+
+
+def test_ctrl_c_while_raw_files_are_read(raw, tmp_path):
+    words = [raw, tmp_path / "ntu.skel", "--workers", 2, "--policy", "drop"]
+    status, shown = interrupted("ntu_from_raw", *words, when="reading ")
+    assert status == 130 and "Traceback" not in shown, shown
+    assert shown.splitlines()[-1].startswith("\x1b[Kntu_from_raw.py: interrupted"), shown
+    assert not (tmp_path / "ntu.skel").exists()
+    status, out, err = run("ntu_from_raw", *words)
+    assert (status, err) == (0, "")
+    assert sorted(os.listdir(tmp_path)) == ["ntu.report.json", "ntu.skel"]
+
+
+def test_a_cut_raw_file_is_named_or_left_out(raw, tmp_path):
+    (tmp_path / "raw").mkdir()
+    for file in sorted(raw.glob("*.skeleton"))[:6]:
+        (tmp_path / "raw" / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "raw" / file.name).write_bytes(file.read_bytes()[:5000])
+    words = [tmp_path / "raw", tmp_path / "ntu.skel", "--workers", 1, "--allow", "F25,F27,F34"]
+    status, _, err = inside("ntu_from_raw", *words)
+    assert status == 1 and one_line(err, "ntu_from_raw") and file.stem in err
+    assert not (tmp_path / "ntu.skel").exists()
+    status, out, err = inside("ntu_from_raw", *words, "--on-error", "skip")
+    assert (status, err) == (0, "") and len(open_store(tmp_path / "ntu.skel").clips) == 5
+    assert file.stem in (tmp_path / "ntu.report.json").read_text()
+
+
 # -- make_synthetic
 
 @pytest.mark.parametrize("view, layout", [("3d", "nturgb+d"), ("2d", "coco")])
