@@ -66,24 +66,23 @@ def mapped(
 
 # %% ../../nbs/15_data.pickles.ipynb #5c3ad034
 def as_array(
-    data,       # bytes, or a view of some
+    data,       # bytes, or a view of some that cannot be written
     dtype,      # type of the numbers
     shape,      # tuple of int, which need not be honest
     order="C",  # "C": the last index runs fastest, "F": the first
 ):              # array of that shape, read-only, in the same memory
-    """An array on bytes whose number is exactly what its shape needs.
+    """An array on read-only bytes whose number is exactly what its shape needs.
 
     Raises: `ValueError` for any other shape.
     """
     dtype, size = np.dtype(dtype), len(data)
-    if type(shape) is not tuple or len(shape) > 32 or not {int}.issuperset(map(type, shape)) \
-            or not 0 <= min(shape, default=0) <= max(shape, default=0) <= max(size, 4096):
-        raise ValueError(f"found an array of an impossible shape, with {size} bytes for it")
+    if type(shape) is not tuple or len(shape) > 32 or not {int}.issuperset(map(type, shape)):
+        raise ValueError("found an array of an impossible shape")
     if (needed := prod(shape) * dtype.itemsize) != size:
         raise ValueError(f"found {size} bytes for an array of {needed} bytes")
-    array = np.ndarray(shape, dtype, data, order=order)
-    array.flags.writeable = False       # whoever changes it works on a copy
-    return array
+    if min(shape, default=0) < 0 or max(shape, default=0) > max(size, 4096):
+        raise ValueError("found an array of an impossible shape")
+    return np.ndarray(shape, dtype, data, order=order)
 
 # %% ../../nbs/15_data.pickles.ipynb #15993b6e
 MAX_STEPS = 1 << 26    # instructions: several times what the largest annotation files have
@@ -104,7 +103,7 @@ class Machine:
     view: memoryview = None                     # the data, to cut pieces from without copying
 
     def __post_init__(self):
-        self.view = memoryview(self.data)
+        self.view = memoryview(self.data).toreadonly()
 
     def run(self):
         "What the program builds."
@@ -114,8 +113,6 @@ class Machine:
             self.position += 1
             if code == STOP:
                 return self.stack.pop()
-            if code not in actions:
-                raise ValueError(f"found the instruction {_instruction_name(code)}")
             actions[code](self)
         raise ValueError(f"found more than {MAX_STEPS} instructions")
 
@@ -140,10 +137,12 @@ class Machine:
 STOP = ord(".")
 
 
-def _instruction_name(code):
-    "The name of an instruction, for messages."
+def _unknown(machine):
+    "Refuses an instruction by its name."
+    code = machine.data[machine.position - 1]
     known = pickletools.code2op.get(chr(code))
-    return known.name if known else f"0x{code:02x}, which does not exist"
+    name = known.name if known else f"0x{code:02x}, which does not exist"
+    raise ValueError(f"found the instruction {name}")
 
 # %% ../../nbs/15_data.pickles.ipynb #76ad5020
 def _number(machine, width):
@@ -248,7 +247,8 @@ PLAIN = {str, int, float, bool, type(None)}
 def _fill(target, items):
     "Puts keys and values, one after the other, into a dictionary."
     keys = items[::2]
-    if not PLAIN.issuperset(map(type, keys)) or any(len(k) > 4096 for k in keys if type(k) is str):
+    words = [key for key in keys if type(key) is str]
+    if not PLAIN.issuperset(map(type, keys)) or len("".join(words)) > 4096 * len(words):
         raise ValueError("found a dictionary with keys other than short text and numbers")
     dict.update(target, zip(keys, items[1::2], strict=True))
     return target
@@ -474,8 +474,8 @@ def _outside(machine):
 # %% ../../nbs/15_data.pickles.ipynb #55f4b426
 CALLS = {"c": _global, "\x93": _stack_global, "R": _reduce, "\x81": _reduce, "b": _set_state,
          "Q": _outside}
-INSTRUCTIONS = {ord(code): action
-                for code, action in (LITERALS | CONTAINERS | FILLING | MEMO | CALLS).items()}
+TABLE = LITERALS | CONTAINERS | FILLING | MEMO | CALLS
+INSTRUCTIONS = [TABLE.get(chr(code), _unknown) for code in range(256)]
 
 # %% ../../nbs/15_data.pickles.ipynb #08318e92
 MAX_DEPTH = 32
