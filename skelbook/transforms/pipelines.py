@@ -23,6 +23,13 @@ from ..graph import LAYOUTS, find_layout
 from ..keyed import keyed_uniform
 from . import normalize, sampling
 from .augment import view_rotations
+from skelbook.transforms.normalize import (
+    align_3d,
+    normalize_2d,
+    rotate,
+    scale_to_box,
+    subtract_first_frame,
+)
 from .streams import clear_absent, make_stream
 
 # %% ../../nbs/36_transforms.pipelines.ipynb #52247110
@@ -50,13 +57,23 @@ def _find(layout, *names):
     return next((layout.joints.index(name) for name in names if name in layout.joints), None)
 
 
-def _upright(layout):
+def _turning_joints(layout):
     "What `align_3d` needs to know of a layout in space; None where it lacks one of the joints."
     low, middle, left, right = (_find(layout, *names) for names in (
         ("spine base", "hip centre"), MIDDLE, ("left shoulder",), ("right shoulder",)))
     if None in (low, middle, left, right) or layout.dims != 3:
         return None
     return {"spine": (low, middle), "shoulder": (right, left), "centre": middle}
+
+# %% ../../nbs/36_transforms.pipelines.ipynb #625fe089
+def _alignment(layout):
+    "What `align_3d` needs to know of a layout; `ValueError` with the reason where it has it not."
+    if joints := _turning_joints(layout):
+        return joints
+    known = ", ".join(name for name, other in LAYOUTS.items() if _turning_joints(other))
+    raise ValueError(f"layout {layout.name!r} lacks a joint that turns 3D bodies upright (foot and "
+                     f"middle of the spine, left and right shoulder): {known} have them; the "
+                     "whole-clip pipeline needs none")
 
 # %% ../../nbs/36_transforms.pipelines.ipynb #1c31626b
 def _in_picture(clips):
@@ -65,8 +82,7 @@ def _in_picture(clips):
     if clips.image_size is not None:
         size = np.repeat(clips.image_size, np.diff(clips.offset), axis=0)
     x = torch.from_numpy(clips.joints.astype(np.float32))
-    x = normalize.normalize_2d(x[:, None, None], size)[:, 0, 0]
-    return replace(clips, joints=x.numpy())
+    return replace(clips, joints=normalize_2d(x[:, None, None], size)[:, 0, 0].numpy())
 
 # %% ../../nbs/36_transforms.pipelines.ipynb #e6e38c87
 @dataclass(frozen=True)
@@ -86,25 +102,15 @@ class GraphPipeline:
 
     @property
     def settings(self):
-        """What `prepare` does and with which joints.
-
-        Raises: `ValueError` for a layout in space without the joints that turn it upright.
-        """
+        "What `prepare` does, and with which joints."
         layout = find_layout(self.layout)
-        if layout.dims == 2:
-            return {"in the picture": True}
-        if _upright(layout) is None:
-            known = ", ".join(name for name, other in LAYOUTS.items() if _upright(other))
-            raise ValueError(f"layout {layout.name!r} lacks a joint that turns 3D bodies upright "
-                             "(foot and middle of the spine, left and right shoulder): "
-                             f"{known} have them; the whole-clip pipeline needs none")
-        return _upright(layout)
+        return {"in the picture": True} if layout.dims == 2 else _alignment(layout)
 
     def prepare(self, clips):
         "The deterministic part, for as many clips as fit into memory: `Clips` in float32."
         if find_layout(self.layout).dims == 2:
             return _in_picture(clips)
-        return _as_batch(clips, lambda x, n: normalize.align_3d(x, n, **self.settings)[:2])
+        return _as_batch(clips, lambda x, n: align_3d(x, n, **self.settings)[:2])
 
     def fetch(self, clips, samples, passes=None):
         "`Batch` of `samples`, (N,): frames drawn for their passes, (N,), or the test frames."
@@ -130,6 +136,15 @@ class GraphPipeline:
         return x.transpose(1, 2).contiguous()              # (N, S, M, L, V, C)
 
 # %% ../../nbs/36_transforms.pipelines.ipynb #0b90efca
+def _origin(layout):
+    "The middle of the spine, or else the centre of a layout; `ValueError` for a flat one."
+    if layout.dims != 3:
+        raise ValueError(f"layout {layout.name!r} is flat, and this pipeline turns bodies in "
+                         "space: take the graph pipeline")
+    middle = _find(layout, *MIDDLE)
+    return layout.centre if middle is None else middle
+
+# %% ../../nbs/36_transforms.pipelines.ipynb #75d6d66f
 @dataclass(frozen=True)
 class WholeClipPipeline:
     """Input of the graph networks on NW-UCLA: turned as a whole, scaled to a box, then sampled.
@@ -149,18 +164,12 @@ class WholeClipPipeline:
 
     @property
     def settings(self):
-        "The joint whose place in the first frame becomes the origin; `ValueError` for 2D layouts."
-        layout = find_layout(self.layout)
-        if layout.dims != 3:
-            raise ValueError(f"layout {layout.name!r} is flat, and this pipeline turns bodies in "
-                             "space: take the graph pipeline")
-        middle = _find(layout, *MIDDLE)
-        return {"joint": layout.centre if middle is None else middle}
+        "The joint whose place in the first frame becomes the origin."
+        return {"joint": _origin(find_layout(self.layout))}
 
     def prepare(self, clips):
         "Each clip relative to where one joint began: `Clips` in float32."
-        return _as_batch(clips, lambda x, n: (
-            normalize.subtract_first_frame(x, **self.settings), n))
+        return _as_batch(clips, lambda x, n: (subtract_first_frame(x, **self.settings), n))
 
     def fetch(self, clips, samples, passes=None):
         "`Batch` of whole clips `samples`, (N,), with places to pick, drawn for their passes, (N,)."
@@ -178,8 +187,8 @@ class WholeClipPipeline:
         "The chosen stream, (N, 1, M, L, V, 3), on the device of the batch."
         x = batch.joints
         if batch.draws is not None:
-            x = normalize.rotate(x, view_rotations(batch.draws, self.degrees))
-        x, layout = normalize.scale_to_box(x), find_layout(self.layout)
+            x = rotate(x, view_rotations(batch.draws, self.degrees))
+        x, layout = scale_to_box(x), find_layout(self.layout)
         end = batch.num_frames[:, None] - 1
         now, following = (sampling.pick_frames(x, torch.minimum(batch.picks + step, end))
                           for step in (0, 1))

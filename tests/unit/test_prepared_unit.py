@@ -127,7 +127,7 @@ def test_whatever_decides_the_result_makes_another(toy, tmp_path, monkeypatch, c
     if change == "pipeline":
         pipeline = WholeClipPipeline("nturgb+d")
     if change == "settings":
-        monkeypatch.setattr(pipelines, "_upright", lambda layout: {"centre": 0})
+        monkeypatch.setattr(pipelines, "_alignment", lambda layout: {"centre": 0})
     if change == "code":
         monkeypatch.setattr(pipelines, "file_hash", lambda *files: "another")
     if change == "library":
