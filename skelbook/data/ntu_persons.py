@@ -6,7 +6,7 @@
 __all__ = ['SHORT', 'WIDE', 'GHOSTLY', 'METHODS', 'PART', 'ON_ERROR', 'motion', 'Track', 'find_tracks', 'valid_frames',
            'judge_spread', 'fill_places', 'prepare_pyskl', 'prepare_mmaction2', 'fill_frames', 'rotation_between',
            'normalise_skelact', 'prepare_skelact', 'prepare_ctrgcn', 'RawFile', 'find_recordings', 'plan_parts',
-           'prepare_part', 'prepare_parts', 'raw_origin', 'prepare_ntu', 'short_report', 'read_ntu']
+           'prepare_part', 'prepare_parts', 'raw_origin', 'prepare_ntu', 'read_ntu', 'short_report']
 
 # %% ../../nbs/23_data.ntu_persons.ipynb #5948f550
 import json
@@ -258,7 +258,7 @@ def normalise_skelact(
     joints = np.where(joints.any(-1, keepdims=True), joints - joints[:1, :, 1:2], np.float32(0))
     for tip, root, target in ((1, 0, (0, 0, 1)), (8, 4, (1, 0, 0))):
         rotation = rotation_between(joints[0, 0, tip] - joints[0, 0, root], np.array(target))
-        joints = (joints @ rotation.T).astype(np.float32)
+        joints = (joints.reshape(-1, 3) @ rotation.T).astype(np.float32).reshape(joints.shape)
     return joints
 
 
@@ -395,7 +395,7 @@ def plan_parts(
                           part=str(Path(folder) / f"{key[:32]}.npz")))
     return parts
 
-
+# %% ../../nbs/23_data.ntu_persons.ipynb #ee33a017
 def prepare_part(
     paths,     # of raw files
     method,    # one of `METHODS`
@@ -458,7 +458,7 @@ def _employ(jobs, answers):
                 answer = "a worker process was ended from outside: run the same command again"
             answers.put((job, answer))
 
-
+# %% ../../nbs/23_data.ntu_persons.ipynb #c1d10932
 def _in_processes(jobs, workers):
     "Yields the parts as workers finish them; raises `ValueError` for the first that failed."
     jobs, answers, total = jobs[::-1], queue.Queue(), len(jobs)
@@ -559,7 +559,7 @@ def raw_origin(
     return {"reader": "ntu", "task": task, "method": method, "on_error": on_error,
             "files": len(files), "bytes": sum(file.size for file in files), "listing": listing}
 
-
+# %% ../../nbs/23_data.ntu_persons.ipynb #c58af2b6
 def prepare_ntu(
     folders,           # a folder with the raw files, or several
     task=60,           # 60 or 120
@@ -588,6 +588,17 @@ def prepare_ntu(
     return source, {"data": source.name, "method": method, **report}
 
 
+def read_ntu(
+    path,              # a folder with the raw files, or several
+    task=60,           # 60 or 120
+    method="pyskl",    # pyskl, mmaction2, skelact or ctrgcn
+    workers=1,         # number of processes
+    on_error="raise",  # raise: a damaged file ends it; skip: it is left out
+):                     # `Source`
+    "NTU RGB+D from its raw files; `prepare_ntu` says more about them. Raises `ValueError`."
+    return prepare_ntu(path, task, method, workers, on_error)[0]
+
+# %% ../../nbs/23_data.ntu_persons.ipynb #2f93133f
 def short_report(
     report,  # of `prepare_ntu`
 ):           # dictionary: what -> number or text
@@ -600,14 +611,3 @@ def short_report(
     return rows | {f"differs: {key}": f"{found:,} found, {published:,} published" for key,
                    (found, published) in report["found and published"].items()
                    if found != published}
-
-
-def read_ntu(
-    path,              # a folder with the raw files, or several
-    task=60,           # 60 or 120
-    method="pyskl",    # pyskl, mmaction2, skelact or ctrgcn
-    workers=1,         # number of processes
-    on_error="raise",  # raise: a damaged file ends it; skip: it is left out
-):                     # `Source`
-    "NTU RGB+D from its raw files; `prepare_ntu` says more about them. Raises `ValueError`."
-    return prepare_ntu(path, task, method, workers, on_error)[0]
