@@ -106,8 +106,8 @@ class AGCN(nn.Module):
         self.stages = nn.Sequential(*(
             Stage(AdaptiveGraphUnit(graph, narrow, wide),
                   TemporalUnit(wide, wide, stride=stride),
-                  shortcut(narrow, wide, stride) if index > 0 else None)
-            for index, (narrow, wide, stride) in enumerate(plan)))
+                  shortcut(narrow, wide, stride) if added else None)
+            for narrow, wide, stride, added in plan))
         self.classifier = classifier(plan[-1][1], num_classes)
 
     def features(self, x):

@@ -59,7 +59,7 @@ def test_stride_two_halves_the_frames_rounding_up(frames):
 
 
 def test_plan_of_one_stage():
-    assert stage_plan(2, 16, num_stages=1) == [(2, 16, 1)]
+    assert stage_plan(2, 16, num_stages=1) == [(2, 16, 1, False)]
 
 
 def test_pooling_keeps_samples_apart():
