@@ -855,6 +855,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                  'skelbook/report/data_page.py'),
                                            'skelbook.report.data_page._wanted': ( 'report.data_page.html#_wanted',
                                                                                   'skelbook/report/data_page.py'),
+                                           'skelbook.report.data_page.as_png': ( 'report.data_page.html#as_png',
+                                                                                 'skelbook/report/data_page.py'),
                                            'skelbook.report.data_page.choose_frames': ( 'report.data_page.html#choose_frames',
                                                                                         'skelbook/report/data_page.py'),
                                            'skelbook.report.data_page.draw_card': ( 'report.data_page.html#draw_card',

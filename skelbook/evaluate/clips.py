@@ -8,8 +8,8 @@ __all__ = ['score_run', 'summarise']
 # %% ../../nbs/70_evaluate.clips.ipynb #46b73f45
 import time
 
-from ..core import atomic_write
-from ..data.catalogue import progress_printer
+from ..core import atomic_write, progress_printer
+from ..data.store import verify_store
 from ..learner import runs
 from ..learner.loop import predict
 from ..learner.metrics import mean_class_accuracy, top_k, wilson_interval
@@ -36,12 +36,20 @@ def score_run(
         names, classes = setup.clips.names[samples], setup.store.meta["classes"]
         runs.write_scores(folder, names, labels, scores, classes)
         seconds = sum(row["seconds"] for row in rows) + time.monotonic() - started
-        runs.update_record(folder, seconds, finished=runs.now())
+        runs.update_record(folder, seconds, finished=runs.now(), data_changed=_changed(setup.store))
         with atomic_write(folder / "DONE"):
             pass
     return runs.read_scores(folder)
 
 # %% ../../nbs/70_evaluate.clips.ipynb #66af857e
+def _changed(store):
+    "What happened to the data since it was written, in words; None when nothing did."
+    try:
+        verify_store(store)
+    except ValueError as error:
+        return str(error)
+
+
 def _predict_test(setup, log):
     "What `predict` says about the test split, with progress on the stream `log`."
     _, split = setup.splits

@@ -6,23 +6,24 @@
 __all__ = ['WIDER_AT', 'Setup', 'make_pipeline', 'make_model', 'prepare_run', 'train_one', 'train']
 
 # %% ../../nbs/66_learner.train.ipynb #e4995c0d
+import sys
 import time
 from dataclasses import asdict, dataclass, replace
 
 import torch
 from torch import nn
 
-from ..core import content_hash
+from ..core import content_hash, progress_printer, project_root
 from ..data.catalogue import open_data
 from ..data.loading import epoch_items, load_batches
-from ..data.store import Clips, Store
+from ..data.store import Clips, Store, verify_store
 from . import runs
 from .loop import make_optimizer, predict, train_epoch
 from .metrics import top_k
 from .recipes import Plan
 from .schedule import cosine_lr
 from ..models.zoo import create_model
-from ..transforms.pipelines import GraphPipeline, WholeClipPipeline
+from ..transforms.pipelines import GraphPipeline, WholeClipPipeline, prepare_clips
 
 # %% ../../nbs/66_learner.train.ipynb #773e07ec
 @dataclass(frozen=True)
@@ -77,23 +78,27 @@ def make_model(
 
 # %% ../../nbs/66_learner.train.ipynb #36c67ac0
 def prepare_run(
-    plan,       # `Plan`
-    log=print,  # where progress goes, a line at a time
-):              # `Setup`
-    """Opened data, pipeline and network of a plan.
+    plan,      # `Plan`
+    log=None,  # where progress is written, a text stream; None: standard output
+):             # `Setup`
+    """Opened and prepared data, pipeline and network of a plan.
 
-    Raises: `RuntimeError` when a GPU is asked for and there is none; what `open_data` raises.
+    Raises: `RuntimeError` when a GPU is asked for and there is none; what `open_data`,
+    `verify_store` and `prepare_clips` raise.
     """
     if plan.gpus and not torch.cuda.is_available():
         raise RuntimeError("gpus 1 was asked for, but this PyTorch sees no GPU: "
                            "use gpus 0, or install the CUDA build")
     device = torch.device("cuda" if plan.gpus else "cpu")
-    recipe, entry = plan.recipe, plan.entry
-    store = open_data(recipe.data, plan.data_root)
+    recipe, entry, log = plan.recipe, plan.entry, log or sys.stdout
+    store = open_data(recipe.data, plan.data_root, log)
+    verify_store(store)
+    if crowded := int((store.clips.num_persons > entry.persons).sum()):
+        print(f"{crowded} clips show more people than the model takes: the first {entry.persons} "
+              "of each are used", file=log)
     pipeline = make_pipeline(recipe, entry.layout, entry.persons)
-    started = time.monotonic()
-    clips = pipeline.prepare(store.clips)
-    log(f"prepared {len(clips)} clips in {time.monotonic() - started:.1f} s")
+    clips = prepare_clips(store, pipeline, project_root() / "outputs" / "data" / "prepared",
+                          progress_printer("preparing clips", log))
     return Setup(plan, store, clips, pipeline, make_model(recipe, entry).to(device), device)
 
 # %% ../../nbs/66_learner.train.ipynb #10c49180

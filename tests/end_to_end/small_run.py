@@ -1,17 +1,20 @@
 """A training of a second or two, and a way to die at any moment of it."""
 
+import atexit
+import io
 import os
+import shutil
 import signal
 import sys
+import tempfile
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from unittest import mock
-
-import numpy as np
 
 import skelbook.learner.train as training
 from skelbook.data.catalogue import CATALOGUE, open_data
-from skelbook.data.store import collect_clips
+from skelbook.data.store import open_store, write_store
 from skelbook.evaluate.clips import score_run
 from skelbook.learner.loop import make_optimizer
 from skelbook.learner.recipes import plan
@@ -20,23 +23,29 @@ from skelbook.transforms.pipelines import GraphPipeline
 TINY = dict(width=4, clip_len=8, epochs=2, batch=8, clips=2)
 
 
+FOLDER = Path(tempfile.mkdtemp(prefix="skelbook-"))      # a project with the data of these runs
+atexit.register(lambda owner=os.getpid(): os.getpid() == owner and shutil.rmtree(FOLDER))
+
+
 @cache
 def few_clips():
     "The built-in store with 16 training clips and 8 test clips."
-    store, entry = open_data("synthetic"), CATALOGUE["synthetic"]
-    chosen = np.concatenate([store.splits[entry.train][::90], store.splits[entry.test][::108]])
-    clips = collect_clips(dict(name=store.clips.names[i], label=store.clips.labels[i],
-                               joints=store.clips.clip(i)) for i in chosen)
-    splits = {entry.train: np.arange(16), entry.test: np.arange(16, len(chosen))}
-    return replace(store, clips=clips, splits=splits)
+    source, entry = open_data("synthetic").source(), CATALOGUE["synthetic"]
+    splits = {entry.train: source.splits[entry.train][::90],
+              entry.test: source.splits[entry.test][::108]}
+    chosen = {name for names in splits.values() for name in names}
+    few = replace(source, splits=splits, count=len(chosen), samples=lambda: (
+        sample for sample in source.samples() if sample["name"] in chosen))
+    return open_store(write_store(FOLDER / "few.skel", few))
 
 
 def small_setup(folder, **changes):
     "`Setup` of a tiny run in a folder; `changes` are fields of the recipe, or `workers`."
     planned = plan(out=str(folder), workers=changes.pop("workers", 0))
     planned = replace(planned, recipe=replace(planned.recipe, **TINY | changes))
-    with mock.patch.object(training, "open_data", lambda *names: few_clips()):
-        return training.prepare_run(planned, log=lambda line: None)
+    with (mock.patch.object(training, "open_data", lambda *names: few_clips()),
+          mock.patch.object(training, "project_root", lambda: FOLDER)):
+        return training.prepare_run(planned, log=io.StringIO())
 
 
 def finish(setup):

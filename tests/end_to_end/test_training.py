@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import small_run
 from safetensors.numpy import load_file
 from small_run import few_clips, finish, small_setup
 
+from skelbook.data.store import open_store, write_store
 from skelbook.evaluate.clips import score_run
 from skelbook.learner.runs import read_log, read_record, read_scores, run_state
 from skelbook.learner.train import train
@@ -143,14 +145,31 @@ def test_a_truncated_checkpoint_is_named_and_nothing_is_changed(keep, tmp_path):
 
 def test_a_broken_clip_stops_the_run_and_is_named(tmp_path):
     setup = small_setup(tmp_path / "run")
-    first = setup.clips.offset[5]
-    setup.clips.joints[first:setup.clips.offset[6]] = np.nan
+    broken = setup.store.splits["xsub_train"][5]
+    joints = np.array(setup.clips.joints)
+    joints[setup.clips.offset[broken]:setup.clips.offset[broken + 1]] = np.nan
+    setup = replace(setup, clips=replace(setup.clips, joints=joints))
     with pytest.raises(FloatingPointError) as error:
         train(setup, lambda line: None)
-    assert f"not finite in clips ['{few_clips().clips.names[5]}']" in str(error.value)
+    assert f"not finite in clips ['{few_clips().clips.names[broken]}']" in str(error.value)
     assert "at step 0" in str(error.value) or "at step 1" in str(error.value)
     assert run_state(tmp_path / "run") == "unfinished"
     assert not (tmp_path / "run/last.safetensors").exists()
+
+
+def test_data_that_changes_during_a_run_is_written_into_its_record(tmp_path):
+    setup = small_setup(tmp_path / "run")
+    store = open_store(write_store(tmp_path / "copy.skel", setup.store.source()))
+    setup = replace(setup, store=store)
+    train(setup, lambda line: None)
+    with open(store.path / "keypoint.npy", "r+b") as file:
+        file.seek(-1, 2)
+        file.write(b"!")
+    score_run(setup)
+    assert "copy.skel has changed since it was written" in read_record(
+        tmp_path / "run")["data_changed"]
+    finish(small_setup(tmp_path / "calm"))
+    assert read_record(tmp_path / "calm")["data_changed"] is None
 
 
 def test_the_test_split_is_looked_at_when_the_recipe_says(tmp_path):

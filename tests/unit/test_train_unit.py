@@ -1,5 +1,6 @@
 """From the names of a plan to objects, and the lines that a waiting person reads."""
 
+import io
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 
 import skelbook.learner.train as training
 from skelbook.data.catalogue import CATALOGUE
-from skelbook.data.store import Store, collect_clips
+from skelbook.data.store import Source, open_store, write_store
 from skelbook.learner.recipes import DEMO, RECIPES, plan
 from skelbook.learner.train import Setup, make_model, make_pipeline, prepare_run
 from skelbook.transforms.pipelines import GraphPipeline, WholeClipPipeline
@@ -20,14 +21,17 @@ ENTRY = CATALOGUE["synthetic"]
 def toy(monkeypatch, tmp_path):
     "`Setup` on seven random clips, the last two of them for testing."
     rng = np.random.default_rng(0)
-    clips = collect_clips(dict(name=f"clip {i}", label=i, joints=rng.normal(size=(1, 9, 25, 3)))
-                          for i in range(7))
-    splits = {ENTRY.train: np.arange(5), ENTRY.test: np.arange(5, 7)}
-    store = Store(tmp_path, clips, splits, {"content": "toy", "classes": list("abcdefghijkl")})
-    monkeypatch.setattr(training, "open_data", lambda name, data_root: store)
+    samples = [dict(name=f"clip {i}", label=i, joints=rng.normal(size=(1, 9, 25, 3)))
+               for i in range(7)]
+    names = [sample["name"] for sample in samples]
+    source = Source("toy", "nturgb+d", tuple("abcdefghijkl"), {ENTRY.train: names[:5],
+                    ENTRY.test: names[5:]}, lambda: iter(samples), 7, {}, np.float32)
+    store = open_store(write_store(tmp_path / "toy.skel", source))
+    monkeypatch.setattr(training, "open_data", lambda name, data_root, log: store)
+    monkeypatch.setattr(training, "project_root", lambda: tmp_path)
     planned = plan(out=str(tmp_path / "run"), batch=2, clips=3)
     recipe = replace(planned.recipe, width=4, clip_len=6)
-    return prepare_run(replace(planned, recipe=recipe), log=lambda line: None)
+    return prepare_run(replace(planned, recipe=recipe), log=io.StringIO())
 
 
 # -- objects
