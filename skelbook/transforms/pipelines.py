@@ -18,7 +18,7 @@ from filelock import FileLock
 
 from ..core import content_hash, file_hash
 from ..data.loading import fetch_batch, gather
-from ..data.store import Source, collect_clips, open_store, verify_store, write_store
+from ..data.store import collect_clips, open_store, verify_store, write_store
 from ..graph import LAYOUTS, find_layout
 from ..keyed import keyed_uniform
 from . import normalize, sampling
