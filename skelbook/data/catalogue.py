@@ -15,7 +15,16 @@ from pathlib import Path
 from filelock import FileLock
 
 from ..core import choose, file_hash, progress_printer, project_root
-from . import actions, annotations, arrays, bodies, small_sets, synthetic
+from skelbook.data import (
+    actions,
+    annotations,
+    arrays,
+    bodies,
+    ntu_persons,
+    own,
+    small_sets,
+    synthetic,
+)
 from .annotations import PUBLIC
 from .checks import examine, mend
 from .safe import open_archive
@@ -29,8 +38,9 @@ READERS = {
     "ctrgcn": arrays.read_ctrgcn,
     "stgcn": arrays.read_stgcn,
     "kinetics-json": arrays.read_kinetics_json,
-    "openpose": arrays.read_openpose,
-    "plain": arrays.read_plain,
+    "ntu": ntu_persons.read_ntu,
+    "openpose": own.read_openpose,
+    "plain": own.read_plain,
     "nw-ucla": small_sets.read_nw_ucla,
     "utd-mhad": small_sets.read_utd_mhad,
     "sbu": small_sets.read_sbu,
@@ -254,7 +264,8 @@ def find_entry(
         store = store_path(entry).relative_to(project_root())
         accepting = f" --allow {','.join(entry.allow)}" if entry.allow else ""
         raise ValueError(
-            f"data {name!r} is not prepared, and {' or '.join(entry.files)} {looked}: {entry.where}; "
+            f"data {name!r} is not prepared, and {' or '.join(entry.files)} {looked}: "
+            f"{entry.where}; "
             f"then give -p data_root FOLDER, or run `python data_prep/convert.py "
             f"FOLDER/{entry.files[0]} {store} --reader {entry.reader}{accepting}`")
     return entry
@@ -267,8 +278,8 @@ def open_data(
 ):                 # `Store`
     """The store of a data set, made first when there is none.
 
-    Raises: what `find_entry`, the set's reader and `convert` raise; `ValueError` when the file below
-    `data_root` is not the one that the store was made from.
+    Raises: what `find_entry`, the set's reader and `convert` raise; `ValueError` when the file
+    below `data_root` is not the one that the store was made from.
     """
     entry = find_entry(name, data_root)
     path, file = store_path(entry), source_file(entry, data_root)

@@ -7,7 +7,6 @@ __all__ = ['UCLA_ACTIONS', 'UTD_ACTIONS', 'SBU_ACTIONS', 'SBU_FOLDS', 'PENN_ACTI
            'read_sbu', 'read_penn_action', 'read_coco17', 'take_stock']
 
 # %% ../../nbs/26_data.small_sets.ipynb #623bdc84
-import hashlib
 import re
 from collections import defaultdict
 from contextlib import contextmanager
@@ -17,8 +16,9 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from ..core import choose, file_hash
+from ..core import choose
 from .annotations import read_annotations
+from .origins import name_classes, origin_of
 from .safe import open_archive, read_json, read_matlab
 from .store import Source
 
@@ -67,21 +67,12 @@ def _each(path, clips, read):
             yield found
 
 # %% ../../nbs/26_data.small_sets.ipynb #d25efd11
-def _origin(reader, path, clips):
-    "What the clips were read from, for the record."
-    if not path.is_dir():
-        return dict(reader=reader, file=path.name, bytes=path.stat().st_size,
-                    sha256=file_hash(path))
-    sizes = {file: (path / file).stat().st_size for _, file in clips}
-    lines = "\n".join(sorted(f"{Path(file).name} {size}" for file, size in sizes.items()))
-    return dict(reader=reader, files=len(sizes), bytes=sum(sizes.values()),
-                sha256=hashlib.sha256(lines.encode()).hexdigest())
-
-
 def _source(reader, path, clips, read, layout, classes, splits):
     "The clips as a `Source`, read when they are asked for."
-    return Source(reader, layout, tuple(classes), splits, lambda: _each(path, clips, read),
-                  len(clips), _origin(reader, path, clips), np.float32)
+    files = [path / file for _, file in clips] if path.is_dir() else []
+    return Source(reader, layout, name_classes(classes), splits,
+                  lambda: _each(path, clips, read), len(clips),
+                  origin_of(reader, path, weighed=files), np.float32)
 
 # %% ../../nbs/26_data.small_sets.ipynb #9ac4cd32
 def _halves(protocol, names, tests):

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from skelbook.data.arrays import read_kinetics_json, read_openpose, read_plain, read_table, trim
+from skelbook.data.arrays import read_kinetics_json, trim
+from skelbook.data.own import read_openpose, read_plain, read_table
 
 LAYOUT = dict(name="arm", joints=["shoulder", "elbow", "wrist"], inward=[[1, 0], [2, 1]], centre=0,
               dims=2)
