@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import recipe
 
+from skelbook.evaluate.fusion import FUSIONS, fuse
 from skelbook.learner.metrics import mean_class_accuracy, top_k
 
 DATA = Path(__file__).parent / "data"
@@ -23,12 +24,18 @@ def averaged(stream):
     return (exp / exp.sum(-1, keepdims=True)).mean(1)
 
 
+def fused(fusion):
+    """Weighted sum of the streams of a published fusion, (N, K)."""
+    runs = {stream: {"names": np.arange(N).astype(str), "labels": LABELS,
+                     "scores": STREAMS[SHORT[stream]], "classes": np.arange(K).astype(str)}
+            for stream in FUSIONS[fusion]}
+    return fuse(runs, list(FUSIONS[fusion].values()))["scores"]
+
+
+SHORT = {"joint": "j", "joint-motion": "jm", "bone": "b", "bone-motion": "bm"}
 STREAMS = {stream: averaged(stream) for stream in FUSION["seeds"]}
-FUSED = STREAMS | {
-    "two_stream_j_b_1_1": STREAMS["j"] + STREAMS["b"],
-    "four_stream_j_jm_b_bm_2_1_2_1":
-        2 * STREAMS["j"] + STREAMS["jm"] + 2 * STREAMS["b"] + STREAMS["bm"],
-}
+FUSED = STREAMS | {"two_stream_j_b_1_1": fused("two-stream"),
+                   "four_stream_j_jm_b_bm_2_1_2_1": fused("four-stream")}
 STORED = FUSION["averaged"] | {"four_stream_j_jm_b_bm_2_1_2_1": FUSION["four_stream"]}
 
 
