@@ -21,10 +21,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-import torch
 from filelock import FileLock, Timeout
 from safetensors import safe_open
-from safetensors.torch import save_file
 
 from ..core import atomic_write, file_hash, project_root
 from .recipes import Recipe
@@ -119,6 +117,8 @@ def provenance(
     device,  # torch device
 ):           # dict for recipe.json
     "Versions, commit, package hash, device and machine of this process."
+    import torch
+
     versions = {"python": platform.python_version(), "cuda": torch.version.cuda}
     for package in ("torch", "numpy", "safetensors", "papermill"):
         versions[package] = importlib.metadata.version(package)
@@ -160,6 +160,8 @@ def save_checkpoint(
     log,        # rows of the log, list of dicts
 ):
     "Writes last.safetensors and log.csv."
+    from safetensors.torch import save_file
+
     tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
     for name, p in model.named_parameters():
         momentum = optimizer.state.get(p, {}).get("momentum_buffer")

@@ -12,7 +12,7 @@ LAYERS = ["core", "keyed", "viz", "graph", "data", "transforms", "models", "lear
           "report", "command", "prep"]
 NAMES = {module_name(path) for path in MODULES}
 LIGHT = ["skelbook", "skelbook.core", "skelbook.keyed", "skelbook.command", "skelbook.prep",
-         "skelbook.learner.recipes"]
+         "skelbook.learner.recipes", "skelbook.learner.runs", "skelbook.evaluate.fusion"]
 HEAVY = {"torch", "matplotlib", "pandas", "IPython"}
 
 

@@ -251,7 +251,7 @@ def test_a_failed_write_leaves_the_checkpoint_before(tmp_path, monkeypatch):
         path.write_bytes(b"half")
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(runs, "save_file", full_disk)
+    monkeypatch.setattr("safetensors.torch.save_file", full_disk)
     with pytest.raises(OSError, match="no space"):
         save_checkpoint(tmp_path, model, optimizer, 2, [ROW, ROW])
     assert (tmp_path / "last.safetensors").read_bytes() == before
