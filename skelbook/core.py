@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['AXES', 'STREAMS', 'project_root', 'atomic_write', 'content_hash', 'file_hash', 'progress_printer', 'duration',
-           'choose']
+           'choose', 'check_parameters']
 
 # %% ../nbs/00_core.ipynb #de5c8248
 import difflib
@@ -161,3 +161,21 @@ def choose(
     near = difflib.get_close_matches(str(value), map(str, choices), n=1, cutoff=0.5)
     hint = f": did you mean {near[0]!r}?" if near else "."
     raise ValueError(f"unknown {kind} {value!r}{hint} (valid: {', '.join(map(str, choices))})")
+
+# %% ../nbs/00_core.ipynb #ef09d974
+def check_parameters(
+    given,     # {name: value} as a reader gave them
+    defaults,  # {name: default} of all parameters
+):             # {name: value} of all parameters
+    """Every parameter of a notebook: what is given, and else the default.
+
+    Raises: `ValueError` for an unknown name, a value of another type, or a negative number.
+    """
+    kinds = {str: "text", int: "a whole number", bool: "True or False"}
+    for name, value in given.items():
+        kind = type(defaults[choose("parameter", name, defaults)])
+        if type(value) is not kind:
+            raise ValueError(f"{name} {value!r} is not {kinds[kind]}")
+        if kind is int and value < 0:
+            raise ValueError(f"{name} {value} is negative")
+    return defaults | given

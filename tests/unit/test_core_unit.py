@@ -11,7 +11,14 @@ import numpy as np
 import pytest
 
 from skelbook import core
-from skelbook.core import atomic_write, choose, content_hash, file_hash, project_root
+from skelbook.core import (
+    atomic_write,
+    check_parameters,
+    choose,
+    content_hash,
+    file_hash,
+    project_root,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -149,3 +156,26 @@ def test_choices_need_not_be_words():
     assert choose("clips", 10, [1, 10]) == 10
     with pytest.raises(ValueError, match=r"unknown clips 11: did you mean '1'\? \(valid: 1, 10\)"):
         choose("clips", 11, [1, 10])
+
+
+@pytest.mark.parametrize("given, message", [
+    ({"sed": 1}, "unknown parameter 'sed': did you mean 'seed'? (valid: model, seed, exact)"),
+    ({"seed": "1"}, "seed '1' is not a whole number"),
+    ({"seed": 1.0}, "seed 1.0 is not a whole number"),
+    ({"seed": True}, "seed True is not a whole number"),
+    ({"seed": -1}, "seed -1 is negative"),
+    ({"exact": 1}, "exact 1 is not True or False"),
+    ({"model": None}, "model None is not text"),
+    ({"model": 3}, "model 3 is not text"),
+])
+def test_parameters_are_checked_by_their_defaults(given, message):
+    with pytest.raises(ValueError) as refusal:
+        check_parameters(given, {"model": "agcn", "seed": 0, "exact": False})
+    assert str(refusal.value) == message
+
+
+def test_parameters_that_are_not_given_have_their_defaults():
+    defaults = {"model": "agcn", "seed": 0}
+    assert check_parameters({}, defaults) == defaults
+    assert check_parameters({"seed": 2**40}, defaults) == {"model": "agcn", "seed": 2**40}
+    assert defaults == {"model": "agcn", "seed": 0}
