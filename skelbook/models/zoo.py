@@ -8,9 +8,11 @@ __all__ = ['MODELS', 'list_models', 'create_model']
 # %% ../../nbs/56_models.zoo.ipynb #cf753b95
 from ..core import choose
 from .agcn import AGCN
+from .stgcn import STGCN
+from .stgcnpp import STGCNpp
 
 # %% ../../nbs/56_models.zoo.ipynb #c784a639
-MODELS = {"agcn": AGCN}
+MODELS = {"stgcn": STGCN, "stgcnpp": STGCNpp, "agcn": AGCN}
 
 
 def list_models():  # a list of names
