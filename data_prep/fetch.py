@@ -24,8 +24,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from skelbook.core import choose, progress_printer
-from skelbook.data.annotations import PUBLIC
 from skelbook.data.fetch import fetch, megabytes
+from skelbook.data.origins import PUBLIC
 from skelbook.prep import settle
 
 # %% tags=["parameters"]

@@ -25,8 +25,8 @@ from skelbook.data import (
     small_sets,
     synthetic,
 )
-from .annotations import PUBLIC
 from .checks import examine, mend
+from .origins import PUBLIC
 from .safe import open_archive
 from .store import Source, open_store, protocols, write_store
 from .synthetic import CLASSES, clip_names, split_names, synthetic_clips

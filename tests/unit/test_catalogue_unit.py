@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from skelbook.data import catalogue, synthetic
-from skelbook.data.annotations import PUBLIC
 from skelbook.data.catalogue import (
     CATALOGUE,
     READERS,
@@ -21,6 +20,7 @@ from skelbook.data.catalogue import (
     read_source,
     recognise,
 )
+from skelbook.data.origins import PUBLIC
 from skelbook.data.small_sets import EXPECTED
 from skelbook.data.store import Source, open_store, protocols, write_store
 from skelbook.graph import find_layout
