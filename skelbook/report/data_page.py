@@ -22,6 +22,7 @@ from ..data.store import protocols
 from ..graph import find_layout
 from skelbook.report.portrait import (
     as_png,
+    counted,
     draw_card,
     draw_classes,
     draw_lengths,
@@ -106,18 +107,19 @@ def _bar(share):
 def _head(source, findings, seen):
     "Title, what the set is in one sentence, and the verdict."
     layout, errors = find_layout(source.layout), sum(f.severity == "error" for f in findings)
-    told = f"{errors:,} errors, {len(findings) - errors:,} warnings"
+    told = f"{counted(errors, 'error')}, {counted(len(findings) - errors, 'warning')}"
     told += ": not to be trained on as it is." if errors else "."
     if not findings:
         told = "Nothing that is known to go wrong was found."
     if seen.stopped:
-        told = f"Reading stopped after {seen.count:,} clips: {seen.stopped}"
+        told = f"Reading stopped after {counted(seen.count, 'clip')}: {seen.stopped}"
+    state = "bad" if errors or seen.stopped else "well"
     frames = sum(length * clips for length, clips in seen.frames.items())
     facts = {"clips": seen.count, "classes": len(source.classes), "frames": frames,
              "persons": _span(seen.persons), "joints": len(layout.joints),
              "dimensions": layout.dims}
     tiles = (tag("div", tag("b", value), tag("span", word)) for word, value in facts.items())
-    return glue(tag("h1", source.name), tag("p", told, class_="bad" if errors else "well"),
+    return glue(tag("h1", source.name), tag("p", told, class_=state),
                 tag("div", *tiles, class_="tiles"))
 
 
@@ -152,7 +154,13 @@ def _origin(source, seen):
         rows.append(("image size", "; ".join(
             f"{height:g} × {width:g} in {clips:,} clips"
             for (height, width), clips in sorted(seen.sizes.items(), key=lambda x: -x[1])[:5])))
-    return _table(("", ""), [(key, str(value)) for key, value in rows], class_="origin")
+    shown = [(key, str(value)) for key, value in rows if value not in ("", None, [], {})]
+    return _table(("", ""), shown, class_="origin")
+
+
+def _broken(name):
+    "A name that may go on in the next line after each underscore."
+    return Markup(safe(name, 80).replace("_", "_<wbr>"))
 
 
 def _splits(source, seen):
@@ -160,8 +168,8 @@ def _splits(source, seen):
     rows = []
     for split, members in source.splits.items():
         found = Counter(seen.labels[name] for name in members if name in seen.labels)
-        least = min(found.values(), default=0)
-        rows.append((split, len(members), len(found), least, max(found.values(), default=0)))
+        sizes = found.values() or [0]
+        rows.append((_broken(split), len(members), len(found), min(sizes), max(sizes)))
     pairs = [f"learn from {train}, test on {test}"
              for train, test in protocols(source.splits).values()]
     return glue(_table(("split", "clips", "classes", "smallest class", "largest class"), rows),
@@ -185,11 +193,6 @@ def _classes(source, seen):
             for k, name in enumerate(source.classes)]
     return picture, _table(("", "class", "clips", "", *map(_broken, splits)), rows,
                            class_="classes")
-
-
-def _broken(name):
-    "A name that may go on in the next line after each underscore."
-    return Markup(safe(name, 80).replace("_", "_<wbr>"))
 
 
 def _lengths(seen):
@@ -254,8 +257,9 @@ STYLE = """
 :root { color-scheme: light; --ink: #222; --dim: #5c5c5c; --line: #ddd; --bar: #3a9bd9; }
 * { box-sizing: border-box; }
 body { margin: 0; background: #fff; color: var(--ink);
-  font: 16px/1.5 system-ui, "Segoe UI", "DejaVu Sans", sans-serif; }
-main { max-width: 72rem; margin: 0 auto; padding: 1.5rem; overflow-wrap: anywhere; }
+  font: 1rem/1.5 system-ui, "Segoe UI", "DejaVu Sans", sans-serif; }
+main { max-width: 72rem; margin: 0 auto; padding: 1.5rem; }
+h1, p, figcaption, .origin, .findings { overflow-wrap: anywhere; }
 h1 { font-size: 2rem; line-height: 1.2; margin: 0 0 .5rem; }
 h2 { font-size: 1.3rem; margin: 2rem 0 .5rem; padding-top: .6rem;
   border-top: 2px solid var(--ink); }
@@ -271,13 +275,17 @@ nav { display: flex; flex-wrap: wrap; gap: .1rem 1.2rem; font-size: .9rem; }
 .tiles span, .note, .remedy, .names, figcaption { color: var(--dim); font-size: .875rem; }
 .columns { display: grid; grid-template-columns: 1fr 1fr; gap: 0 3rem; }
 .columns > *, .shelves > *, .strips > * { min-width: 0; }
+"""
+
+# %% ../../nbs/83_report.data_page.ipynb #6a8a916e
+STYLE += """
 .wide { overflow-x: auto; margin: .5rem 0; }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; vertical-align: top; padding: .3rem 1rem .3rem 0;
   border-bottom: 1px solid var(--line); }
-th { font-weight: 600; border-bottom-color: var(--ink); vertical-align: bottom;
-  overflow-wrap: normal; }
-.number { text-align: right; overflow-wrap: normal; }
+th { font-weight: 600; border-bottom-color: var(--ink); vertical-align: bottom; }
+th, .number { overflow-wrap: normal; }
+.number { text-align: right; }
 .findings { width: 100%; }
 .findings p { margin: 0; }
 .findings td:first-child { width: 26%; }
@@ -296,6 +304,7 @@ figure { margin: .75rem 0 1rem; break-inside: avoid; }
 img { display: block; max-width: 100%; height: auto; }
 figcaption { max-width: 46rem; margin-top: .25rem; line-height: 1.4; }
 .shelves, .strips { display: grid; grid-template-columns: repeat(3, 1fr); gap: 0 2rem; }
+.shelves { grid-auto-flow: dense; }
 .wide1 .strips { grid-template-columns: 1fr; }
 .wide2 { grid-column: span 2; }
 .wide2 .strips { grid-template-columns: 1fr 1fr; }
@@ -303,18 +312,20 @@ figcaption { max-width: 46rem; margin-top: .25rem; line-height: 1.4; }
 .strips img { width: 100%; }
 .strips b { color: var(--ink); }
 .strips em { display: block; color: #8c3b00; font-style: normal; }
-.empty { border: 1px dashed #bbb; color: var(--dim); padding: 2rem; text-align: center; }
+.empty { aspect-ratio: 2.8; display: grid; place-items: center; border: 1px dashed #bbb;
+  color: var(--dim); }
 @media (max-width: 62rem) { .columns, .shelves, .shelves .strips { grid-template-columns: 1fr; }
   .shelves > * { grid-column: auto; } }
 @media (max-width: 40rem) { main { padding: 1rem; }
   .tiles { grid-template-columns: repeat(3, 1fr); } }
-@media print { body { font-size: 10px; } main { max-width: none; padding: 0; }
+@media print { html { font-size: 10px; } main { max-width: none; padding: 0; }
   nav { display: none; } tr, h2, h3 { break-inside: avoid; } h2, h3 { break-after: avoid; }
   a { color: inherit; } .columns { grid-template-columns: 1fr 1fr; }
   .shelves, .wide3 .strips { grid-template-columns: repeat(3, 1fr); }
   .bar, .error { print-color-adjust: exact; -webkit-print-color-adjust: exact; } }
 """
 
+# %% ../../nbs/83_report.data_page.ipynb #f843424e
 HEAD = """<!doctype html>
 <html lang="en">
 <head>
