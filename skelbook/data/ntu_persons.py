@@ -34,6 +34,7 @@ from skelbook.data.ntu import (
     read_recording,
     split_clips,
 )
+from .origins import name_classes
 from .store import Source
 
 # %% ../../nbs/22_data.ntu_persons.ipynb #77b2f685
@@ -590,13 +591,18 @@ def prepare_ntu(
 
 def read_ntu(
     path,              # a folder with the raw files, or several
+    layout=None,       # joint layout; None: "nturgb+d"
+    classes=None,      # their names, a sequence or a text file; None: those of the set
+    progress=None,     # called with (raw files read, raw files in all)
     task=60,           # 60 or 120
     method="pyskl",    # pyskl, mmaction2, skelact or ctrgcn
     workers=1,         # number of processes
     on_error="raise",  # raise: a damaged file ends it; skip: it is left out
 ):                     # `Source`
     "NTU RGB+D from its raw files; `prepare_ntu` says more about them. Raises `ValueError`."
-    return prepare_ntu(path, task, method, workers, on_error)[0]
+    source, _ = prepare_ntu(path, task, method, workers, on_error, progress=progress)
+    return replace(source, layout=layout or source.layout,
+                   classes=name_classes(classes or source.classes))
 
 # %% ../../nbs/22_data.ntu_persons.ipynb #2f93133f
 def short_report(

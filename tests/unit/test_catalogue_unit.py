@@ -4,6 +4,7 @@ import io
 import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from inspect import signature
 
 import numpy as np
 import pytest
@@ -99,6 +100,12 @@ def test_entries_agree_with_their_readers():
     assert {entry.train, entry.test} < set(synthetic.split_names())
     stores = {entry.store.removesuffix(".skel") for entry in CATALOGUE.values()}
     assert set(EXPECTED) | set(PUBLIC) <= stores
+
+
+@pytest.mark.parametrize("name", sorted(READERS.keys() - {"store", "synthetic"}))
+def test_every_reader_is_asked_in_the_same_way(name):
+    words = list(signature(READERS[name]).parameters)
+    assert words[:4] == ["path", "layout", "classes", "progress"]
 
 
 def test_every_name_of_the_plan_is_there():
