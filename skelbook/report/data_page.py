@@ -170,10 +170,11 @@ def _splits(source, seen):
         found = Counter(seen.labels[name] for name in members if name in seen.labels)
         sizes = found.values() or [0]
         rows.append((_broken(split), len(members), len(found), min(sizes), max(sizes)))
-    pairs = [f"learn from {train}, test on {test}"
+    pairs = [f"{train} → {test}"
              for train, test in protocols(source.splits).values()]
-    return glue(_table(("split", "clips", "classes", "smallest class", "largest class"), rows),
-                tag("p", f"Protocols: {'; '.join(pairs) or 'none'}.", class_="note"))
+    heads = "split", "clips", "classes", "smallest class", "largest class"
+    text = f"Protocols, training → test: {'; '.join(pairs) or 'none'}."
+    return glue(_table(heads, rows), tag("p", text, class_="note"))
 
 # %% ../../nbs/83_report.data_page.ipynb #11c3d016
 def _classes(source, seen):
@@ -314,14 +315,14 @@ figcaption { max-width: 46rem; margin-top: .25rem; line-height: 1.4; }
 .strips em { display: block; color: #8c3b00; font-style: normal; }
 .empty { aspect-ratio: 2.8; display: grid; place-items: center; border: 1px dashed #bbb;
   color: var(--dim); }
-@media (max-width: 62rem) { .columns, .shelves, .shelves .strips { grid-template-columns: 1fr; }
+@media screen and (max-width: 62rem) {
+  .columns, .shelves, .shelves .strips { grid-template-columns: 1fr; }
   .shelves > * { grid-column: auto; } }
-@media (max-width: 40rem) { main { padding: 1rem; }
+@media screen and (max-width: 40rem) { main { padding: 1rem; }
   .tiles { grid-template-columns: repeat(3, 1fr); } }
 @media print { html { font-size: 10px; } main { max-width: none; padding: 0; }
   nav { display: none; } tr, h2, h3 { break-inside: avoid; } h2, h3 { break-after: avoid; }
-  a { color: inherit; } .columns { grid-template-columns: 1fr 1fr; }
-  .shelves, .wide3 .strips { grid-template-columns: repeat(3, 1fr); }
+  a { color: inherit; }
   .bar, .error { print-color-adjust: exact; -webkit-print-color-adjust: exact; } }
 """
 
