@@ -846,6 +846,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                 'skelbook/models/weights.py'),
                                          'skelbook.models.weights._by_branch': ( 'models.weights.html#_by_branch',
                                                                                  'skelbook/models/weights.py'),
+                                         'skelbook.models.weights._each': ('models.weights.html#_each', 'skelbook/models/weights.py'),
                                          'skelbook.models.weights._from_original': ( 'models.weights.html#_from_original',
                                                                                      'skelbook/models/weights.py'),
                                          'skelbook.models.weights._graph_network': ( 'models.weights.html#_graph_network',

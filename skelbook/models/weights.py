@@ -118,6 +118,9 @@ def load_reference(
     return model
 
 # %% ../../nbs/57_models.weights.ipynb #a6ee30ac
+def _each(value, per_stage):  # the value of every stage, or the one for all
+    return value if isinstance(value, per_stage) else (value,)
+
 IGNORED = ("type", "init_cfg", "pretrained", "train_cfg", "test_cfg", "data_preprocessor",
            "loss_cls", "average_clips", "topk", "multi_class", "label_smooth_eps", "init_std")
 
@@ -132,7 +135,7 @@ def _options(name, config, defaults, only, per_stage=tuple):
         raise ValueError(f"{name} needs {', '.join(absent)}")
     for key, (default, needed) in only.items():
         value = config.get(key, default)
-        if any(each != needed for each in (value if isinstance(value, per_stage) else (value,))):
+        if any(each != needed for each in _each(value, per_stage)):
             raise ValueError(f"{name}: {key} is {value!r}, but every published result that is "
                              f"reproduced here has {needed!r}")
     return options
@@ -174,7 +177,8 @@ def _read_agcn(backbone, head):  # the network of an AAGCN configuration, and it
 
 def _read_stgcn(backbone, head):  # the network of an STGCN configuration, and its fixed buffers
     parts = backbone, head, (tuple, list)        # values for every stage; AAGCN takes only tuples
-    if "mstcn" in backbone.get("tcn_type", ""):  # the name, or the names
+    if any(plus in _each(backbone.get(option), (tuple, list))
+           for option, plus in (("gcn_adaptive", "init"), ("tcn_type", "mstcn"))):
         return _graph_network(STGCNpp, "ST-GCN++", STGCNPP_ONLY, "spatial", *parts), {}
     model = _graph_network(STGCN, "ST-GCN", STGCN_ONLY, "stgcn_spatial", *parts)
     return model, {f"backbone.gcn.{i}.gcn.A": stage.spatial.graph.clone()
