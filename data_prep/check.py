@@ -72,7 +72,8 @@ else:
 if report and source:
     from skelbook.report.data_page import write_page
 
-    write_page(source, findings, report)
+    stream = sys.stderr if json else sys.stdout
+    write_page(source, findings, report, progress_printer("drawing", stream))
 if out and source:
     convert(source, out, policy, listed(allow), progress)
     write_report(open_store(out), findings)

@@ -127,7 +127,7 @@ def convert(
 
 def _half(progress, which):
     "Progress of the first (0) or the second (1) of two passes over the samples; None stays None."
-    return progress and (lambda done, total: progress(done + which * total, 2 * total))
+    return progress and (lambda done, total: progress((done + which * total) // 2, total))
 
 # %% ../../nbs/29_data.catalogue.ipynb #7178b14d
 @dataclass(frozen=True)

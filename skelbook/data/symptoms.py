@@ -6,7 +6,7 @@
 __all__ = ['joint_states', 'Look', 'look_at', 'fill_gaps']
 
 # %% ../../nbs/14_data.symptoms.ipynb #08564556
-from numbers import Integral
+from numbers import Integral, Real
 from typing import NamedTuple
 
 import numpy as np
@@ -75,8 +75,10 @@ def _extra_faults(scores, size, shape):
     "Faults of scores and image size beside joints of a shape; each of them may be None."
     if scores is not None and (scores.dtype.kind not in "biuf" or scores.shape != shape[:3]):
         yield "F32 shape", f"scores {scores.shape} for joints {shape}"
-    if size is not None and not (np.shape(size) == (2,) and min(size) > 0):
-        yield "F32 shape", f"image size {size}"
+    if size is not None:
+        pair = np.asarray(size, object)
+        if pair.shape != (2,) or not all(isinstance(side, Real) and side > 0 for side in pair):
+            yield "F32 shape", f"image size {size}"
 
 # %% ../../nbs/14_data.symptoms.ipynb #116e253f
 def _body_faults(joints, there):

@@ -57,18 +57,17 @@ def _starting_point(model, data, stream, entry):
 
 # %% ../../nbs/64_learner.recipes.ipynb #d3749d8c
 def find_recipe(
-    model,         # name of a model
-    data,          # name of a data set, or path of a store
-    stream,        # one of the four streams
-    data_root="",  # folder with the files that the user brings
-):                 # `Recipe`
+    model,   # name of a model
+    data,    # name of a data set, or path of a store
+    stream,  # one of the four streams
+):           # `Recipe`
     """The recipe for a model on a stream of a data set: its own, or a place to start from.
 
-    Raises: `ValueError` naming the nearest choice; what `find_entry` raises.
+    Raises: `ValueError` naming the nearest choice; for a path, what `find_entry` raises.
     """
     choose("model", model, dict.fromkeys(recipe.model for recipe in RECIPES))
     choose("stream", stream, STREAMS)
-    entry = find_entry(data, data_root)
+    entry = CATALOGUE[data] if data in CATALOGUE else find_entry(data)
     for recipe in RECIPES:
         if (recipe.model, recipe.data, recipe.stream) == (model, data, stream):
             return recipe
@@ -149,8 +148,7 @@ def plan(
     choose("precision", given["precision"], ("recipe", "float32", "bf16"))
     if given["seed"] >= 2**32:
         raise ValueError(f"seed {given['seed']} is above 4294967295")
-    names = (given["model"], _data_name(given["data"]), given["stream"], given["data_root"])
-    recipe = find_recipe(*names)
+    recipe = find_recipe(given["model"], _data_name(given["data"]), given["stream"])
     recipe = replace(recipe, **_changes(given, recipe))
     if recipe.clips > 1 and recipe.pipeline == "whole-clip":
         raise ValueError(f"clips {recipe.clips}: data {recipe.data!r} is tested on one fixed clip "
@@ -175,7 +173,7 @@ def recipe_table(
 ):         # text, a Markdown table
     "All settings of a plan's recipe, with the ones that differ from the book's own marked."
     recipe = plan.recipe
-    own = asdict(find_recipe(recipe.model, recipe.data, recipe.stream, plan.data_root))
+    own = asdict(find_recipe(recipe.model, recipe.data, recipe.stream))
     lines = ["| setting | value | |", "| --- | --- | --- |"]
     for name, value in asdict(recipe).items():
         note = "" if own[name] == value else f"changed from {own[name]}"
