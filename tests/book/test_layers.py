@@ -12,7 +12,8 @@ LAYERS = ["core", "keyed", "viz", "graph", "data", "transforms", "models", "lear
           "report", "command", "prep"]
 NAMES = {module_name(path) for path in MODULES}
 LIGHT = ["skelbook", "skelbook.core", "skelbook.keyed", "skelbook.command", "skelbook.prep",
-         "skelbook.learner.recipes", "skelbook.learner.runs", "skelbook.evaluate.fusion"]
+         "skelbook.learner.recipes", "skelbook.learner.runs", "skelbook.evaluate.fusion",
+         "skelbook.evaluate.plans"]
 HEAVY = {"torch", "matplotlib", "pandas", "IPython"}
 
 

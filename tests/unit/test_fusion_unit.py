@@ -65,8 +65,8 @@ def test_every_run_is_compared_with_the_first():
 
 
 @pytest.mark.parametrize("weights, message", [
-    ([1], "1 weights for 2 runs"), ([1, 2, 3], "3 weights"), ([0, 0], ">= 0"),
-    ([1, -1], ">= 0"), ([1, np.nan], ">= 0"), ([1, np.inf], ">= 0")])
+    ([1], "1 weights for 2 runs"), ([1, 2, 3], "3 weights"), ([0, 0], "from 0 up"),
+    ([1, -1], "from 0 up"), ([1, np.nan], "from 0 up"), ([1, np.inf], "from 0 up")])
 def test_weights_that_make_no_sense_are_refused(weights, message):
     with pytest.raises(ValueError, match=message):
         fuse({"a": run(0), "b": run(1)}, weights)

@@ -104,7 +104,7 @@ def test_a_test_batch_has_the_clips_of_the_recipe_or_those_asked_for(toy, clips,
 def test_the_data_hash_sees_content_and_splits(toy):
     content = replace(toy.store, meta={"content": "other"})
     splits = replace(toy.store, splits=toy.store.splits | {"xsub_val": np.arange(1)})
-    assert len({training._data_hash(store) for store in (toy.store, content, splits)}) == 3
+    assert len({training.data_hash(store) for store in (toy.store, content, splits)}) == 3
 
 
 # -- what is shown
