@@ -43,7 +43,8 @@ DEMO = Recipe("agcn", "synthetic", clip_len=32, clips=3, width=16, depth=5, epoc
               batch=32)
 UCLA = Recipe("agcn", "nw-ucla-xview", pipeline="whole-clip", clip_len=52, clips=1, width=32,
               epochs=120, repeat=1, batch=16, lr=0.05, weight_decay=2e-4, eval_every=10)
-RECIPES = [replace(recipe, stream=stream) for recipe in (DEMO, UCLA) for stream in STREAMS]
+RECIPES = [replace(recipe, model=model, stream=stream) for model in ("stgcn", "stgcnpp", "agcn")
+           for recipe in (DEMO, UCLA) for stream in STREAMS]
 
 # %% ../../nbs/64_learner.recipes.ipynb #ff278d00
 def _starting_point(model, data, stream, entry):

@@ -74,10 +74,13 @@ class AdaptiveGraphUnit(nn.Module):
         S = torch.einsum("ntvke,ntwke->nkvw", theta, phi)
         return S.to(self.graph.dtype) / (T * theta.shape[-1])
 
+    def mixing(self, x):
+        "The graph of every clip, (n, C, T, V) -> (n, K, V, V)."
+        return self.graph + self.alpha * torch.tanh(self.similarity(x))
+
     def forward(self, x):
         "Features after one step along the bent graph, (n, C', T, V)."
-        graph = self.graph + self.alpha * torch.tanh(self.similarity(x))      # (n, K, V, V)
-        y = F.conv2d(spread(x, graph), self.weight, self.bias.sum(0))
+        y = F.conv2d(spread(x, self.mixing(x)), self.weight, self.bias.sum(0))
         return F.relu(self.norm(y) + self.project(x), inplace=True)
 
 # %% ../../nbs/44_models.agcn.ipynb #026337a0
@@ -89,6 +92,8 @@ class AGCN(nn.Module):
     Raises: `ValueError` for an unknown layout.
     Source: Shi et al., CVPR 2019; MMAction2 (commit 4d6c9347) without attention.
     """
+    subsets = "spatial"   # how the neighbours of a joint are divided
+
     def __init__(self,
                  layout="nturgb+d",       # skeleton of V joints: name, dict or `Layout`
                  num_classes=60,
@@ -100,7 +105,7 @@ class AGCN(nn.Module):
                  down_stages=(5, 8),      # stages that halve the number of frames
                  ):
         super().__init__()
-        graph = torch.tensor(adjacency(layout, "spatial"), dtype=torch.float32)
+        graph = torch.tensor(adjacency(layout, self.subsets), dtype=torch.float32)
         plan = stage_plan(in_channels, base_width, num_stages, inflate_stages, down_stages)
         self.data_norm = DataNorm(graph.shape[-1], in_channels, num_persons)
         self.stages = nn.Sequential(*(

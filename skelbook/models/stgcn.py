@@ -40,9 +40,13 @@ class GraphUnit(nn.Module):
         self.conv = nn.Conv2d(in_channels, len(graph) * out_channels, 1)      # all W, all b
         self.norm = nn.BatchNorm2d(out_channels)
 
+    def mixing(self, x):
+        "The graph with its importances, the same for every x, (1, K, V, V)."
+        return (self.graph * self.importance)[None]
+
     def forward(self, x):
         "Features after one step along the bones, (n, C', T, V)."
-        y = collect(self.conv(x), self.graph * self.importance)
+        y = collect(self.conv(x), self.mixing(x)[0])
         return F.relu(self.norm(y), inplace=True)
 
 # %% ../../nbs/42_models.stgcn.ipynb #5607ce68
@@ -54,6 +58,8 @@ class STGCN(nn.Module):
     Raises: `ValueError` for an unknown layout, and for clips of other joints or channels.
     Source: Yan et al., AAAI 2018; MMAction2 (commit 4d6c9347).
     """
+    subsets = "stgcn_spatial"   # how the neighbours of a joint are divided
+
     def __init__(self,
                  layout="nturgb+d",       # skeleton of V joints: name, dict or `Layout`
                  num_classes=60,
@@ -65,7 +71,7 @@ class STGCN(nn.Module):
                  down_stages=(5, 8),      # stages that halve the number of frames
                  ):
         super().__init__()
-        graph = torch.tensor(adjacency(layout, "stgcn_spatial"), dtype=torch.float32)
+        graph = torch.tensor(adjacency(layout, self.subsets), dtype=torch.float32)
         plan = stage_plan(in_channels, base_width, num_stages, inflate_stages, down_stages)
         self.data_norm = DataNorm(graph.shape[-1], in_channels)
         self.stages = nn.Sequential(*(

@@ -75,9 +75,13 @@ class LearnedGraphUnit(nn.Module):
         self.project = nn.Identity() if in_channels == out_channels else nn.Sequential(
             nn.Conv2d(in_channels, out_channels, 1), nn.BatchNorm2d(out_channels))
 
+    def mixing(self, x):
+        "The graph, the same for every x, (1, K, V, V)."
+        return self.graph[None]
+
     def forward(self, x):
         "Features after one step along the graph, (n, C', T, V)."
-        y = self.norm(collect(self.conv(x), self.graph)) + self.project(x)
+        y = self.norm(collect(self.conv(x), self.mixing(x)[0])) + self.project(x)
         return F.relu(y, inplace=True)
 
 # %% ../../nbs/43_models.stgcnpp.ipynb #dea7670f
@@ -89,6 +93,8 @@ class STGCNpp(nn.Module):
     Raises: `ValueError` for an unknown layout, and for clips of other joints or channels.
     Source: Duan et al., ACM Multimedia 2022; MMAction2 (commit 4d6c9347).
     """
+    subsets = "spatial"   # how the neighbours of a joint are divided
+
     def __init__(self,
                  layout="nturgb+d",       # skeleton of V joints: name, dict or `Layout`
                  num_classes=60,
@@ -100,7 +106,7 @@ class STGCNpp(nn.Module):
                  down_stages=(5, 8),      # stages that halve the number of frames
                  ):
         super().__init__()
-        graph = torch.tensor(adjacency(layout, "spatial"), dtype=torch.float32)
+        graph = torch.tensor(adjacency(layout, self.subsets), dtype=torch.float32)
         plan = stage_plan(in_channels, base_width, num_stages, inflate_stages, down_stages)
         self.data_norm = DataNorm(graph.shape[-1], in_channels)
         self.stages = nn.Sequential(*(

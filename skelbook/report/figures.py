@@ -15,7 +15,7 @@ from PIL import Image as Picture
 
 from ..core import atomic_write
 from ..evaluate.interpret import new_links
-from ..graph import adjacency, find_layout, rest_pose
+from ..graph import find_layout, rest_pose
 from ..learner.metrics import confusion_matrix
 from ..viz import draw_curves, draw_matrix, draw_skeleton
 
@@ -64,12 +64,13 @@ def save_figure(
 # %% ../../nbs/81_report.figures.ipynb #d3dbb1c3
 def draw_learned_graph(
     graph,     # learned graph of one stage, (K, V, V)
+    body,      # graph that it began as, (K, V, V)
     layout,    # joint layout
     links=12,  # new links to draw on the body
 ):             # the figure
     "A body's graph, the learned one, their difference, and the strongest new links."
     layout = find_layout(layout)
-    body, joints = adjacency(layout, "spatial"), layout.joints
+    joints = layout.joints
     panels = {"the body": body.sum(0), "learned": graph.sum(0),
               "learned minus body": (graph - body).sum(0)}
     fig, axes = plt.subplots(2, 2, figsize=(9.2, 9.8), layout="constrained")

@@ -1,4 +1,4 @@
-"""Every real data set, by its name: from the archive to one epoch of a tiny network and its scores."""
+"""Every real data set, by its name: from the archive to an epoch of a tiny network and its scores."""
 
 import io
 import os
@@ -24,7 +24,7 @@ NAMES = [name for name, entry in CATALOGUE.items() if entry.reader not in
 def test_a_real_set_trains_by_its_name(name, tmp_path, monkeypatch):
     entry = CATALOGUE[name]
     if not any((ROOT / file).is_file() for file in entry.files):
-        pytest.skip(f"{' or '.join(entry.files)} is not below {ROOT.name}: real data is not shipped")
+        pytest.skip(f"{' or '.join(entry.files)} is not below {ROOT.name}: data is not shipped")
     for module in (catalogue, training):
         monkeypatch.setattr(module, "project_root", lambda: tmp_path)      # no store is there yet
     planned = plan(data=name, data_root=str(ROOT), out=str(tmp_path / "run"), epochs=1)

@@ -71,7 +71,7 @@ def texts_overlap(labels):
 def test_joint_names_are_there_and_do_not_overlap(layout):
     graph = adjacency(layout, "spatial")
     graph[0, 0, -1] += 0.5
-    fig = draw_learned_graph(graph, layout)
+    fig = draw_learned_graph(graph, adjacency(layout, "spatial"), layout)
     fig.canvas.draw()
     for ax in (fig.axes[0], fig.axes[2]):
         labels = ax.get_yticklabels()
@@ -83,7 +83,7 @@ def test_panels_show_body_learned_and_difference_on_one_scale():
     body = adjacency("coco", "spatial")
     graph = body.copy()
     graph[1, 9, 10] = -1.5
-    fig = draw_learned_graph(graph, "coco")
+    fig = draw_learned_graph(graph, adjacency("coco", "spatial"), "coco")
     first, second, third, last = fig.axes[:4]
     np.testing.assert_allclose(cells(first), body.sum(0))
     np.testing.assert_allclose(cells(second), graph.sum(0))
@@ -93,7 +93,7 @@ def test_panels_show_body_learned_and_difference_on_one_scale():
 
 
 def test_an_untrained_graph_can_be_drawn():
-    fig = draw_learned_graph(adjacency("coco", "spatial"), "coco")
+    fig = draw_learned_graph(adjacency("coco", "spatial"), adjacency("coco", "spatial"), "coco")
     assert fig.axes[3].get_title().startswith("the 0 strongest")
 
 
