@@ -1,4 +1,4 @@
-"""Every real data set, by its name: from the archive to an epoch of a tiny network and its scores."""
+"""Every real set by its name: from the archive to one epoch of a tiny network and its scores."""
 
 import io
 import os
