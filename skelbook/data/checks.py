@@ -196,7 +196,10 @@ def judge(
     persons=None,  # persons that the model takes, if that is known
     splits=(),     # names of splits that will be asked for
 ):                 # list of `Finding`, errors first
-    "What is wrong with a source."
+    """What is wrong with a source.
+
+    Raises: `ValueError` when `allow` names a fault that there is not.
+    """
     for fault in allow:
         choose("fault", fault, FAULTS)
     layout = find_layout(source.layout)
@@ -230,7 +233,10 @@ def examine(
     persons=None,   # persons that the model takes, if that is known
     splits=(),      # names of splits that will be asked for
 ):                  # list of `Finding`, errors first; empty when all is well
-    "One look at every clip of a source, and the judgement."
+    """One look at every clip of a source, and the judgement.
+
+    Raises: `ValueError` when `allow` names a fault that there is not.
+    """
     return judge(survey(source, progress), source, allow, persons, splits)
 
 # %% ../../nbs/27_data.checks.ipynb #981fdc05
@@ -246,13 +252,14 @@ def _cause(reason):
 def examine_path(
     path,           # a store, or a file or folder that `read` understands
     read,           # path -> `Source`, for what is no store
-    allow=(),       # faults to accept
+    allow=(),       # faults to accept, besides those in the record of a store
     progress=None,  # called with (samples seen, samples in all)
     **more,         # `persons` and `splits` of `examine`
 ):                  # the `Source`, None if it cannot be read, and a list of `Finding`
     """What is wrong with a file, and with the clips in it.
 
-    Raises: `FileNotFoundError` when nothing is there.
+    Raises: `FileNotFoundError` when nothing is there; `ValueError` when `allow` names a fault that
+    there is not.
     """
     path, about = Path(path), dict(file=Path(path).name, allow=tuple(allow))
     if not path.exists():
@@ -265,7 +272,13 @@ def examine_path(
         return None, [tell(_cause(str(error)), (), [error], **about)]
     findings = [tell(kind, (), [found], recorded=recorded, **about)
                 for kind, found, recorded in _file_faults(path, store)]
-    return source, findings + examine(source, allow, progress, **more)
+    accepted = {*allow, *(_accepted(store) if store else ())}
+    return source, findings + examine(source, accepted, progress, **more)
+
+
+def _accepted(store):
+    "The faults that were accepted when a store was made."
+    return [fault for fault in FAULTS if fault in (store.meta["source"].get("allow") or [])]
 
 
 def _file_faults(path, store):
@@ -313,16 +326,21 @@ def mend(
     if left < 1 or any(not splits[split] for split in set(splits) - told):
         nothing = f"policy {policy} leaves nothing of {source.name}, or of one of its splits"
         raise ValueError("\n".join([nothing, *map(str, errors)]))
+    mended = replace(source, splits=splits, count=left,
+                     samples=lambda: _mended(source, out, times, filled))
+    return mended, _changes(policy, out, times, filled, removed)
+
+# %% ../../nbs/27_data.checks.ipynb #9cf0eac2
+def _changes(policy, out, times, filled, removed):
+    "What was changed, for the record; empty when nothing was."
     changes = {"left_out": {fault: sorted(name for name in out if out[name] == fault)
                             for fault in sorted(set(out.values()))},
                "kept_once": sorted(set(times) - set(out)), "filled": filled,
                "out_of_splits": removed}
     changes = {key: value for key, value in changes.items() if value}
-    return (replace(source, splits=splits, count=left,
-                    samples=lambda: _mended(source, out, times, filled)),
-            {"policy": policy} | changes if changes else {})
+    return {"policy": policy} | changes if changes else {}
 
-# %% ../../nbs/27_data.checks.ipynb #9cf0eac2
+
 def _counts(findings, faults):
     "What was found in each clip with one of these faults, added up."
     counts = Counter()

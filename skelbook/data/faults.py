@@ -182,11 +182,12 @@ def tell(
     values = sorted({value for _, value in pairs}) if pairs else list(found)
     numbers = [value for value in found if isinstance(value, int | float)]
     severity, says, remedy = KINDS[kind]
+    if severity == "error" and kind[:3] in allow:
+        severity, remedy = "warning", f"accepted: {kind[:3]} is allowed"
     words |= dict(clips=f"{len(pairs):,} clip" + "s" * (len(pairs) != 1), found=_some(values),
                   total=f"{sum(numbers):,}", most=max(numbers, default=0), split=split)
     words = {key: _plain(word) for key, word in words.items()}
-    return Finding(kind[:3], "warning" if kind[:3] in allow else severity,
-                   tuple(name for name, _ in pairs), says.format(**words),
+    return Finding(kind[:3], severity, tuple(name for name, _ in pairs), says.format(**words),
                    remedy.format(**words), file, split, tuple(value for _, value in pairs))
 
 # %% ../../nbs/13_data.faults.ipynb #e6db6493

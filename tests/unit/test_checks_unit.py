@@ -405,6 +405,23 @@ def test_the_file_beside_a_store_is_compared_with_the_one_it_was_made_from(tmp_p
         assert [f.fault for f in examine_path(path, None)[1]] == expected
 
 
+@pytest.mark.parametrize("allow", ([], None, ["F28"], ["F28", "F99"]))
+def test_what_the_record_of_a_store_accepts_is_a_warning_that_says_so(tmp_path, allow):
+    leaky = toy(splits={"train": ["a", "b"], "test": ["b", "c"]}, origin={"allow": allow})
+    finding, = examine_path(write_store(tmp_path / "toy.skel", leaky), None)[1]
+    accepted = bool(allow)
+    assert finding.fault == "F28" and finding.clips == ("b",)
+    assert finding.severity == ("warning" if accepted else "error")
+    assert ("accepted: F28 is allowed" in str(finding)) == accepted
+
+
+def test_a_changed_store_cannot_accept_its_own_change(tmp_path):
+    path = write_store(tmp_path / "toy.skel", toy(origin={"allow": ["F36"]}))
+    rows = (path / "keypoint.npy").read_bytes()
+    (path / "keypoint.npy").write_bytes(rows[:-1] + bytes([rows[-1] ^ 1]))
+    assert [(f.fault, f.severity) for f in examine_path(path, None)[1]] == [("F36", "error")]
+
+
 def test_real_key_points_have_no_errors():
     path = DATA / "coco17_hrnet_16" / "ntu60_hrnet.pkl"
     if not path.is_file():
