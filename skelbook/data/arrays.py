@@ -232,7 +232,7 @@ def _kinetics_clip(file, num_joints, persons):
 
 # %% ../../nbs/24_data.arrays.ipynb #fbbe4705
 def _kinetics_split(folder, split):
-    "What the label file says of the clips of a split in which somebody was found, by file."
+    "Label and class of each clip in which somebody was found, by file; how many others there are."
     labels = folder / f"{split}_label.json"
     if not labels.is_file():
         return {}, 0

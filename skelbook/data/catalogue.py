@@ -163,7 +163,7 @@ READERS["synthetic"] = _read_synthetic
 
 # %% ../../nbs/29_data.catalogue.ipynb #d0b6a680
 def _small(store, protocol, layout, num_classes, persons, file, reader, allow=()):
-    "Entry of a set of the chapter on small real sets."
+    "Entry of one of the small real sets."
     train, test = (f"{protocol}_train", f"{protocol}_val") if protocol else ("train", "val")
     return Entry(f"{store}.skel", train, test, layout, num_classes, persons, (file,), reader,
                  "see data_prep/README.md for where it is and under which terms", allow)

@@ -11,6 +11,7 @@ import json
 import os
 import platform
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields
@@ -176,7 +177,8 @@ def _fault(sample, first, rows, num_classes):
     if not isinstance(label, Integral) or not 0 <= label < num_classes:
         return f"has label {label!r}, outside 0 … {num_classes - 1}: labels count classes from 0"
     if sample.get("num_frames", joints.shape[1]) != joints.shape[1]:
-        return f"claims {sample['num_frames']} frames and has {joints.shape[1]}: find out which"
+        return f"claims {sample['num_frames']} frames and has {joints.shape[1]}: find out " \
+               "which is right"
     for extra, shape in zip(EXTRAS, (joints.shape[:3], (2,)), strict=True):
         if (extra in sample) != (extra in first):
             return f"and clip {first['name']!r} differ in having {extra}: all clips must, or none"
@@ -200,7 +202,8 @@ def _checked(source, progress):
                 problem = f"has numbers that are not finite in {np.dtype(source.dtype)}: " \
                           "repair or drop the clip"
         if problem:
-            raise ValueError(f"clip {name!r} {problem}")
+            file = source.origin.get("file", source.name)
+            raise ValueError(f"{file}: clip {name!r} {problem}")
         seen.add(name)
         yield sample
         if progress:
@@ -296,9 +299,11 @@ def _clip_numbers(split, names, number):
     "Numbers of the clips that a split names, each of them once."
     unknown = [name for name in names if name not in number]
     if unknown:
-        raise ValueError(f"split {split!r} names clip {unknown[0]!r}, which is not in the data")
+        raise ValueError(f"split {split!r} names clip {unknown[0]!r}, which is not in the data: "
+                         "take it out of the split, or add the clip")
     if len(set(names)) < len(names):
-        raise ValueError(f"split {split!r} names a clip twice")
+        (twice, count), = Counter(names).most_common(1)
+        raise ValueError(f"split {split!r} names clip {twice!r} {count} times: once is enough")
     return [number[name] for name in names]
 
 # %% ../../nbs/20_data.store.ipynb #70781bb6

@@ -90,6 +90,7 @@ class GraphPipeline:
     """Input of ST-GCN, ST-GCN++ and 2s-AGCN as MMAction2 makes it, batched.
 
     Shapes: clips (M, T, V, C) -> (N, S, M, L, V, 3): x, y and z, or x, y and the score.
+    Raises: `ValueError` when a 3D layout lacks a joint that the alignment needs.
     Source: Duan et al., "PYSKL", ACM MM 2022; the skeleton configurations of MMAction2.
     """
 
@@ -150,6 +151,7 @@ class WholeClipPipeline:
     """Input of the graph networks on NW-UCLA: turned as a whole, scaled to a box, then sampled.
 
     Shapes: clips (M, T, V, 3) -> (N, 1, M, L, V, 3).
+    Raises: `ValueError` for a flat layout.
     Source: the NW-UCLA input of CTR-GCN (Chen et al., ICCV 2021). Unlike there, motion is the
     difference to the next recorded frame, and the random scale, which the box cancels, is left out.
     """

@@ -286,7 +286,7 @@ def test_unknown_layout_and_no_clip(tmp_path):
 
 @pytest.mark.parametrize("splits, message", [
     ({"train": ["a", "d"]}, "split 'train' names clip 'd', which is not in the data"),
-    ({"train": ["a"], "test": ["b", "a", "b"]}, "split 'test' names a clip twice"),
+    ({"train": ["a"], "test": ["b", "a", "b"]}, "split 'test' names clip 'b' 2 times"),
 ])
 def test_wrong_splits_are_refused(tmp_path, splits, message):
     with pytest.raises(ValueError, match=message):
