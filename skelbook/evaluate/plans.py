@@ -192,6 +192,12 @@ class ScoringPlan:
         "Where the scores go."
         return self.plan.folder
 
+    @property
+    def runs(self):
+        "Name -> folder of the run, when it is complete and can be compared with."
+        run = self.weights.parent
+        return {run.name: run} if run_state(run) == "complete" else {}
+
 # %% ../../nbs/73_evaluate.plans.ipynb #8f1faf90
 def _weights_of_run(given):
     "Weights of a run: their file, the recipe, a name for the scores, and where they are from."

@@ -53,7 +53,7 @@ def planned(project, monkeypatch):
         return SimpleNamespace(folder=folder, recipe=Recipe(model, "synthetic", epochs=epochs))
 
     write_notebook(project / "nbs/train.ipynb")
-    monkeypatch.setattr("skelbook.learner.recipes.plan", plan)
+    monkeypatch.setattr("skelbook.evaluate.plans.plan", plan)
     return project
 
 

@@ -6,7 +6,13 @@ import pytest
 from PIL import Image
 
 from skelbook.graph import adjacency, find_layout
-from skelbook.report.figures import draw_confusion, draw_learned_graph, draw_log, save_figure
+from skelbook.report.figures import (
+    draw_accuracies,
+    draw_confusion,
+    draw_learned_graph,
+    draw_log,
+    save_figure,
+)
 from skelbook.viz import use_book_style
 
 
@@ -110,3 +116,15 @@ def test_a_figure_is_saved_small_and_closed(tmp_path):
 
 def test_an_axis_is_saved_with_its_figure(tmp_path):
     assert save_figure(plt.subplots()[1], str(tmp_path / "a.png")) == tmp_path / "a.png"
+
+
+# -- several results
+
+def test_accuracies_stand_in_the_order_of_the_rows_with_their_intervals():
+    ax = draw_accuracies([dict(run=name, top1=80 + k, low=70 + k, high=90 + k)
+                          for k, name in enumerate(["joint", "bone", "sum"])])
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["joint", "bone", "sum"]
+    ends = [line.get_xdata() for line in ax.lines[::2]]
+    np.testing.assert_array_equal(ends, [[70, 90], [71, 91], [72, 92]])
+    assert ax.get_ylim()[0] > ax.get_ylim()[1]                          # the first on top
+    assert draw_accuracies([dict(run="one", top1=1, low=0, high=2)], plt.gca()) is plt.gca()

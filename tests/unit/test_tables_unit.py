@@ -12,6 +12,7 @@ from skelbook.learner.runs import read_record, write_record, write_scores
 from skelbook.report.tables import (
     COLUMNS,
     collect_runs,
+    comparison_table,
     markdown_table,
     results_table,
     run_row,
@@ -123,3 +124,67 @@ def test_both_files_hold_the_same_table(tmp_path):
     before = [file.read_bytes() for file in files]
     write_table(table, tmp_path / "tables/results")
     assert [file.read_bytes() for file in files] == before
+
+
+# -- fused runs
+
+def fused(parent, stream, right, weights=(1, 1), seed=0):
+    "A fused run folder, as `fuse_runs` leaves it."
+    recipe = replace(DEMO, stream=stream, seed=seed)
+    folder = make_run(parent, recipe, right, seconds=180.0)
+    parts = [{"run": f"part {k}", "weight": weight} for k, weight in enumerate(weights)]
+    write_record(folder, read_record(folder) | {"made_from": parts, "num_parameters": 2000})
+    return folder
+
+
+def test_fused_runs_stand_behind_their_streams_with_their_weights(tmp_path):
+    fused(tmp_path, "four-stream", 88, (2, 1, 2, 1))
+    fused(tmp_path, "two-stream", 86)
+    for stream, right in (("bone", 82), ("joint-motion", 70), ("joint", 80)):
+        make_run(tmp_path, replace(DEMO, stream=stream), right)
+    make_run(tmp_path, replace(DEMO, model="a model before agcn", stream="bone"), 50)
+    table = table_of(tmp_path)
+    assert table["stream"].tolist() == ["bone", "joint", "bone", "joint-motion", "two-stream",
+                                        "four-stream"]
+    assert table["weights"].tolist() == ["–"] * 4 + ["1:1", "2:1:2:1"]
+    assert table["minutes"].tolist()[-1] == "3" and table["top-1"].tolist()[-1] == "88.00"
+
+
+def test_other_weights_are_another_experiment_and_seeds_of_one_are_not(tmp_path):
+    for seed, right in enumerate((80, 84)):
+        fused(tmp_path, "two-stream", right, seed=seed)
+    fused(tmp_path / "other", "two-stream", 90, (3, 0.5)).rename(tmp_path / "weighted")
+    table = table_of(tmp_path)
+    assert table["weights"].tolist() == ["1:1", "3:0.5"]
+    assert table["seeds"].tolist() == [2, 1] and table["top-1"].tolist() == ["82.00", "90.00"]
+
+
+def test_a_run_that_was_tested_again_is_not_another_seed_of_it(tmp_path):
+    make_run(tmp_path, DEMO, 80)
+    again = make_run(tmp_path / "other", DEMO, 80)
+    part = {"run": "agcn", "epochs": 12, "clips": 3, "weights": "0" * 64}
+    write_record(again, read_record(again) | {"made_from": [part]})
+    again.rename(tmp_path / "again")
+    table = table_of(tmp_path)
+    assert table["seeds"].tolist() == [1, 1] and table["weights"].tolist() == ["–", "–"]
+
+
+def test_settings_that_differ_between_parts_are_shown_as_they_are(tmp_path):
+    folder = fused(tmp_path, "two-stream", 80)
+    record = read_record(folder)
+    record["settings"] |= {"width": "16 + 64", "seed": "0 + 1", "model": "agcn + stgcn"}
+    write_record(folder, record)
+    row, = table_of(tmp_path).to_dict("records")
+    assert (row["width"], row["model"], row["seeds"]) == ("16 + 64", "agcn + stgcn", 1)
+
+
+def test_a_result_is_compared_with_every_part_but_itself():
+    numbers = {"top1": 80.0, "top5": 99.5, "mean_class": 79.0, "low": 71.1, "high": 86.7,
+               "count": 100}
+    parts = [{"run": name} | numbers | {"only_first": 3, "only_second": 12, "p": 0.0352}
+             for name in ("joint", "bone", "sum")]
+    table = comparison_table(parts)
+    assert table["p"].tolist() == ["0.035", "0.035", "–"]
+    assert table["only it is right"].tolist() == [3, 3, "–"]
+    assert table["95 % interval"][0] == "71.1 … 86.7" and table["top-5"][2] == "99.50"
+    assert len(comparison_table(parts[2:])) == 1
