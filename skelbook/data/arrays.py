@@ -245,11 +245,11 @@ def _kinetics_split(folder, split):
                          "each clip") from None
     present = set((folder / split).glob("*.json"))
     if missing := sorted(kept.keys() - present):
-        raise ValueError(f"{folder.name}: {len(missing)} files are missing, first {split}/"
-                         f"{missing[0].name}: unpack the archive again")
+        raise ValueError(f"{folder.name}: {len(missing)} of {len(kept)} clips have no file, first "
+                         f"{split}/{missing[0].name}: unpack the archive again")
     if spare := sorted(file for file in present if file.stem not in records):
-        raise ValueError(f"{labels.name}: {len(spare)} clips have no label, first "
-                         f"{spare[0].stem}: are folder and label file from one download?")
+        raise ValueError(f"{labels.name}: {len(spare)} of {len(present)} clips have no label, "
+                         f"first {spare[0].stem}: are folder and label file from one download?")
     return kept, len(records) - len(kept)
 
 # %% ../../nbs/24_data.arrays.ipynb #5792813c

@@ -134,7 +134,7 @@ def _match(rows, found, folder, endings):
             raise ValueError(f"{row['here']}: there is no {endings} of clip {row['clip']!r} in "
                              f"this folder: {hint}")
     if spare := sorted(found.keys() - {row["clip"] for row in rows}):
-        raise ValueError(f"{folder.name}: {len(spare)} clips are not in the table, first "
+        raise ValueError(f"{folder.name}: the table lacks {len(spare)} of its clips, first "
                          f"{spare[0]!r}: add rows for them, or move them elsewhere")
     return [found[row["clip"]] for row in rows]
 

@@ -293,6 +293,6 @@ def test_kinetics_refuses_folders_that_do_not_fit_their_labels(tmp_path):
     kinetics(tmp_path, {"a": [], "b": []}, {"a": dict(label="run", label_index=0)})
     assert "has_skeleton" in said(read_kinetics_json, tmp_path)
     kinetics(tmp_path, {}, {"c": dict(label="run", label_index=0, has_skeleton=True)})
-    assert "1 files are missing, first kinetics_val/c.json" in said(read_kinetics_json, tmp_path)
+    assert "clips have no file, first kinetics_val/c.json" in said(read_kinetics_json, tmp_path)
     kinetics(tmp_path, {}, {"a": dict(label="run", label_index=0, has_skeleton=True)})
-    assert "1 clips have no label, first b" in said(read_kinetics_json, tmp_path)
+    assert "clips have no label, first b" in said(read_kinetics_json, tmp_path)

@@ -74,7 +74,7 @@ def test_openpose_refuses_other_frames(tmp_path):
     frame.write_text(json.dumps(dict(people=[dict(pose_keypoints_2d=[1] * 75)])))
     assert "found 25 joints in frame 1, expected 18" in said(read_openpose, folder)
     (folder / "y").mkdir()
-    assert "1 clips are not in the table, first 'y'" in said(read_openpose, folder)
+    assert "the table lacks 1 of its clips, first 'y'" in said(read_openpose, folder)
 
 
 # -- tables
@@ -234,7 +234,7 @@ def test_plain_table_and_folder_agree(plain):
     (plain / "notes.txt").touch()
     assert read_plain(plain).count == 2
     np.save(plain / "c.npy", np.zeros(1))
-    assert "1 clips are not in the table, first 'c'" in said(read_plain, plain)
+    assert "the table lacks 1 of its clips, first 'c'" in said(read_plain, plain)
     (plain / "c.npy").rename(plain / "b.npy")
     assert "found b.npy and b.npz" in said(read_plain, plain)
     (plain / "b.npy").unlink()
