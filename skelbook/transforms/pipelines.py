@@ -90,7 +90,6 @@ class GraphPipeline:
     """Input of ST-GCN, ST-GCN++ and 2s-AGCN as MMAction2 makes it, batched.
 
     Shapes: clips (M, T, V, C) -> (N, S, M, L, V, 3): x, y and z, or x, y and the score.
-    Raises: `ValueError` when a 3D layout lacks a joint that the alignment needs.
     Source: Duan et al., "PYSKL", ACM MM 2022; the skeleton configurations of MMAction2.
     """
 
@@ -103,7 +102,7 @@ class GraphPipeline:
 
     @property
     def settings(self):
-        "What `prepare` does, and with which joints."
+        "What `prepare` does, and with which joints; `ValueError` when a 3D layout lacks one."
         layout = find_layout(self.layout)
         return {"in the picture": True} if layout.dims == 2 else _alignment(layout)
 
