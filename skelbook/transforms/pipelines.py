@@ -150,7 +150,6 @@ class WholeClipPipeline:
     """Input of the graph networks on NW-UCLA: turned as a whole, scaled to a box, then sampled.
 
     Shapes: clips (M, T, V, 3) -> (N, 1, M, L, V, 3).
-    Raises: `ValueError` for a flat layout.
     Source: the NW-UCLA input of CTR-GCN (Chen et al., ICCV 2021). Unlike there, motion is the
     difference to the next recorded frame, and the random scale, which the box cancels, is left out.
     """
@@ -165,7 +164,7 @@ class WholeClipPipeline:
 
     @property
     def settings(self):
-        "The joint whose place in the first frame becomes the origin."
+        "The joint whose first place becomes the origin; `ValueError` for a flat layout."
         return {"joint": _origin(find_layout(self.layout))}
 
     def prepare(self, clips):
