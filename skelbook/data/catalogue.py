@@ -216,6 +216,8 @@ def find_store(
 # %% ../../nbs/29_data.catalogue.ipynb #9ae561dd
 def _entry_of(path, protocol):
     "The entry of a store that somebody prepared."
+    if not (path / "DONE").is_file():
+        raise ValueError(f"data {path}: there is no complete store; data_prep/convert.py makes one")
     store = open_store(path)
     pairs = protocols(store.splits)
     if not pairs:
@@ -223,8 +225,10 @@ def _entry_of(path, protocol):
                          f"{', '.join(store.splits) or 'none'}: name them train and test")
     if not protocol and len(pairs) == 1:
         protocol = next(iter(pairs))
-    train, test = pairs[choose(f"protocol of {path.name} (say it as PATH#PROTOCOL)", protocol,
-                               pairs)]
+    if not protocol and protocol not in pairs:
+        raise ValueError(f"{path.name} has several protocols: name one, as in "
+                         f"{path.name}#{next(iter(pairs))} (valid: {', '.join(pairs)})")
+    train, test = pairs[choose(f"protocol of {path.name}", protocol, pairs)]
     return Entry(str(path), train, test, store.layout, len(store.meta["classes"]),
                  min(2, int(store.clips.num_persons.max())))
 

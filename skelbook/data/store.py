@@ -230,6 +230,9 @@ def _atomic_folder(path):
         (temporary / "DONE").touch()
         for file in (*temporary.iterdir(), temporary):
             _to_disk(file)
+        if path.exists():
+            raise FileExistsError(f"{path} was written by another process in the meantime: "
+                                  "run the same command again")
         os.rename(temporary, path)
         _to_disk(path.parent)
     finally:
@@ -372,7 +375,8 @@ def open_store(
         raise FileNotFoundError(f"store {path} {incomplete if path.exists() else 'does not exist'}")
     try:
         return _read_store(path)
-    except (ValueError, KeyError, TypeError, OSError, EOFError, BadZipFile) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, OSError, EOFError,
+            BadZipFile) as error:
         raise ValueError(f"store {path} is damaged ({error}): "
                          "remove it and prepare the data again") from error
 

@@ -215,8 +215,10 @@ def test_the_path_of_a_store_is_a_name(root, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path.parent)                       # from elsewhere, by the project's root
     assert find_store("mine.skel") == path
     assert open_data("mine.skel").path == path
-    with pytest.raises(FileNotFoundError, match="yours.skel does not exist"):
-        find_entry("yours.skel")
+    (tmp_path / "folder").mkdir()
+    for name in ("yours.skel", str(tmp_path / "folder"), str(tmp_path / "folder#xsub")):
+        with pytest.raises(ValueError, match="there is no complete store; data_prep/convert.py"):
+            find_entry(name)
 
 
 def test_a_store_with_several_protocols_asks_which(root, tmp_path):
@@ -224,7 +226,7 @@ def test_a_store_with_several_protocols_asks_which(root, tmp_path):
     path = write_store(tmp_path / "mine.skel", replace(CLEAN, splits=splits))
     assert find_entry(f"{path}#xsub").test == "xsub_val"
     assert find_entry(f"{path}#2").test == "2test"
-    with pytest.raises(ValueError, match="PATH#PROTOCOL.*valid: xsub, 2"):
+    with pytest.raises(ValueError, match="as in mine.skel#xsub .valid: xsub, 2"):
         find_entry(str(path))
     with pytest.raises(ValueError, match="did you mean 'xsub'"):
         find_entry(f"{path}#xsup")

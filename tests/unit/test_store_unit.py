@@ -377,13 +377,20 @@ def test_the_slower_of_two_writers_changes_nothing(tmp_path, monkeypatch):
         write_store(path, source(changed("a", label=1)))
         return write(*args)
     monkeypatch.setattr(module, "_write_arrays", overtaken)
-    with pytest.raises(OSError):
+    with pytest.raises(FileExistsError, match="a.skel was written by another process"):
         write_store(path, source())
     assert open_store(path).clips.labels.tolist() == [1, 1, 0]
     assert os.listdir(tmp_path) == ["a.skel"]
 
 
 # -- what is not opened
+
+@pytest.mark.parametrize("text", ["[1]", "7", "null", '{"a": {"b": 1}}', '{"a": [99]}', '{"a": '])
+def test_splits_written_by_hand_are_refused_in_one_line(path, text):
+    (path / "splits.json").write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match="store .* is damaged"):
+        open_store(path)
+
 
 def test_missing_and_incomplete_stores(tmp_path, path):
     with pytest.raises(FileNotFoundError, match="does not exist"):
