@@ -74,6 +74,7 @@ if report and source:
 
     stream = sys.stderr if json else sys.stdout
     write_page(source, findings, report, progress_printer("drawing", stream))
+    print(f"page: {report}", file=stream)
 if out and source:
     convert(source, out, policy, listed(allow), progress)
     write_report(open_store(out), findings)

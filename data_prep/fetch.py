@@ -21,7 +21,7 @@
 
 # %%
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from skelbook.core import choose, progress_printer
 from skelbook.data.fetch import fetch, megabytes
@@ -43,7 +43,9 @@ if "://" in name:
 else:
     public = PUBLIC[choose("public file", name, PUBLIC)]
     address = public.addresses[["mmaction2", "pyskl"].index(offer)]
-path = Path(folder) / (Path(urlsplit(address).path).name or "download")
+path = Path(folder) / (Path(unquote(Path(urlsplit(address).path).name)).name or "download")
+if Path(folder).exists() and not Path(folder).is_dir():
+    raise NotADirectoryError(f"{folder} is a file: name a folder for the download")
 print(f"{address} -> {path}")
 
 # %%

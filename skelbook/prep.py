@@ -202,8 +202,9 @@ def reader_options(
     if classes:
         given["classes"] = Path(classes).read_text(encoding="utf-8").split("\n")
         given["classes"] = [name.strip() for name in given["classes"] if name.strip()]
+    known = [name for name in list(signature(reader).parameters)[1:] if name != "progress"]
     for name in given:
-        choose("option of this reader", name, list(signature(reader).parameters)[1:])
+        choose("option of this reader", name, known)
     return given
 
 # %% ../nbs/87_prep.ipynb #6f974038

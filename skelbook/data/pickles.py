@@ -510,7 +510,8 @@ def read_pickle(
     data = mapped(source)
     machine = Machine(data, NAMES)
     expected = "a pickle of numbers, text, lists, dictionaries and arrays"
-    with refusing(name or source, expected, lambda: f" at byte {machine.position} of {len(data)}"):
+    with refusing(name or source, expected,
+                  lambda: f" at byte {min(machine.position, len(data))} of {len(data)}"):
         value = machine.run()
         if machine.position != len(data):
             raise ValueError(f"found {len(data) - machine.position} more bytes after its end")

@@ -225,6 +225,8 @@ def test_an_option_that_the_reader_has_not():
         reader_options(reader, options="kpfile=a")
     with pytest.raises(ValueError, match="unknown option of this reader 'layout'"):
         reader_options(lambda path: None, "coco")
+    with pytest.raises(ValueError, match="valid: layout"):
+        reader_options(lambda path, layout, progress: None, options="progress=1")
     with pytest.raises(OSError):
         reader_options(reader, classes="nowhere.txt")
 
