@@ -251,6 +251,13 @@ def test_the_same_again_is_complete_and_another_is_refused(tmp_path):
     assert path.stat().st_mtime_ns == before
 
 
+@pytest.mark.parametrize("make", [Path.mkdir, Path.touch])
+def test_nobody_is_told_to_remove_what_is_no_store(tmp_path, make):
+    make(tmp_path / "photos")
+    with pytest.raises(FileExistsError, match="photos is there, and no store: choose another"):
+        convert(CLEAN, tmp_path / "photos")
+
+
 def test_policies_and_what_they_leave(tmp_path):
     hole = moving(9)
     hole[0, 3, 5] = np.nan
