@@ -115,7 +115,7 @@ def convert(
     """
     source = replace(source, origin=source.origin | {"policy": policy, "allow": sorted(allow)})
     if (path := Path(path)).exists():
-        if not (path / "DONE").is_file():
+        if not (path / "meta.json").is_file():
             raise FileExistsError(f"{path} is there, and no store: choose another name")
         if open_store(path).meta["source"] == source.origin:
             return None
