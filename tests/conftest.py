@@ -1,4 +1,4 @@
-"""One thread and no figure windows, for every test; ctrl-C reaches the programs that tests start."""
+"""One thread and no figure windows for every test; ctrl-C reaches the programs that tests start."""
 
 import os
 import signal
