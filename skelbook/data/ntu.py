@@ -7,9 +7,9 @@ __all__ = ['TRAINING_PERFORMERS', 'TRAINS', 'PROTOCOLS', 'COUNTS', 'Code', 'pars
            'missing_clips', 'class_names', 'compare_counts', 'Recording', 'parse_recording', 'read_recording']
 
 # %% ../../nbs/17_data.ntu.ipynb #13752c81
+import os
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -171,15 +171,27 @@ def _fields(count):
     return rb"\s*%s(\s+\S+){%d}\s*" % (rb"\d+" if count == 10 else rb"\S+", count - 1)
 
 # %% ../../nbs/17_data.ntu.ipynb #81da4399
+def _windows(
+    text,  # the file as bytes, (B,)
+    size,  # bytes
+):         # the `size` bytes from each place on, (B + 1 - size,); nothing is copied
+    "A text as overlapping pieces; indexing gathers some of them."
+    return np.ndarray(len(text) + 1 - size, f"V{size}", text, strides=(1,))
+
+# %% ../../nbs/17_data.ntu.ipynb #e913bc41
 def _line_starts(
     text,  # the file as bytes, uint8, (B,)
 ):         # where each line begins, and where one behind the last would, (L + 1,)
     "Looks at eight bytes at a time, since few of them hold a line end."
-    ends = np.packbits(text == ord("\n"))                    # a bit per byte of the file
-    blocks = np.flatnonzero(ends.view(bool))
-    inside = np.flatnonzero(np.unpackbits(ends[blocks]).view(bool))
-    starts = 8 * blocks[inside >> 3] + (inside & 7) + 1
-    return np.concatenate([[0], starts, [len(text) + 1]])
+    ends = np.packbits(text == ord("\n"), bitorder="little")     # a bit per byte of the file
+    blocks = ends.view(bool).nonzero()[0]
+    bits, starts = ends[blocks], [[0]]
+    while len(blocks):                                           # the first line end of each block
+        starts.append(8 * blocks + np.bitwise_count(bits ^ (bits - 1)))
+        bits = bits & (bits - 1)
+        more = bits.view(bool).nonzero()[0]
+        blocks, bits = blocks[more], bits[more]
+    return np.sort(np.concatenate([*starts, [len(text) + 1]]), kind="stable")
 
 
 def _guess(
@@ -189,54 +201,66 @@ def _guess(
     "The structure of a well-formed file, from the lines that have a single digit."
     if len(starts) < 3:
         return None
-    width, ending = starts[1:] - starts[:-1], 1 + int(text[starts[1] - 2] == ord("\r"))
-    counts = 1 + np.flatnonzero(width[1:] == 1 + ending)
+    width, end = starts[1:] - starts[:-1], b"\r\n" if text[starts[1] - 2] == ord("\r") else b"\n"
+    counts = 1 + (width[1:] == 1 + len(end)).nonzero()[0]
     digits, F = text[starts[counts]] - ord("0"), len(counts)
-    bodies, S = digits.astype(np.int64), int(digits.sum())
-    if (digits > 9).any() or len(width) < 1 + F + 27 * S:
+    bodies = digits.astype(np.int64)
+    S = int(bodies.sum())
+    if S == 0 or digits.max() > 9 or len(width) < 1 + F + 27 * S:
         return None
     frames = np.arange(F).repeat(bodies)
     heads = frames + np.arange(2, 2 + 27 * S, 27)
-    joints = starts[heads + 1]
+    joints = _windows(text, 2 + len(end))[starts[heads + 1]]
     fits = ((counts == np.arange(1, 1 + F) + 27 * (bodies.cumsum() - bodies)).all()
-            and (width[heads + 1] == 2 + ending).all()
-            and (text[joints] == ord("2")).all() and (text[joints + 1] == ord("5")).all()
+            and (end == b"\n" or text[starts[counts] + 1].tobytes() == F * b"\r")
+            and joints.tobytes() == S * (b"25" + end)
             and text[:starts[1]].tobytes().strip() == b"%d" % F
             and np.count_nonzero(text == ord(" ")) == S * (9 + 25 * 11)
             and not text[starts[1 + F + 27 * S]:].tobytes().strip())
     return (F, frames, heads) if fits else None
 
 # %% ../../nbs/17_data.ntu.ipynb #4981a5dc
-_PATTERNS = np.unpackbits(np.arange(2**16, dtype="<u2").view(np.uint8)).reshape(-1, 16)
-_USUAL = ~_PATTERNS[:, 0] & _PATTERNS[:, 1] & ~_PATTERNS[:, 2] & _PATTERNS[:, 3:].any(1)
-_LENGTH = np.where(_USUAL & 1, 2 + _PATTERNS[:, 2:].argmax(1), 1)    # of a number; 1: unusual
-_DIGITS = np.tri(16, k=-1, dtype=np.uint8) * 255       # row n: the digits of a number of length n
-_DIGITS[:, 1] = 0
-_POWERS = np.r_[1e13, 0, 10.0 ** np.arange(12, -1, -1), 0]
+_POWERS = np.array([1e13, 1e12, 1e10, 1e8, 1e6, 1e4, 1e2, 1])
+
+
+def _whole_numbers(
+    digits,  # 16 bytes for each number: a digit, a zero for the point, digits, uint8, (16 R,)
+):           # the numbers times 10 ** 14, float64, (R,); the digits are overwritten
+    "What the digits mean."
+    pairs = digits.view(np.uint16)
+    pairs *= 10 * 256 + 1
+    pairs >>= 8
+    return pairs.reshape(-1, 8).astype(np.float64) @ _POWERS
+
+# %% ../../nbs/17_data.ntu.ipynb #10a69fa1
+_ANSWERS = np.unpackbits(np.arange(2**16, dtype=np.uint16).view(np.uint8)).reshape(-1, 16)
+_LENGTH = np.where(_ANSWERS.any(1), 1 + _ANSWERS.argmax(1), 0)     # with the space; 0: none found
+_DIGITS = np.tri(17, 16, k=-2, dtype=np.uint8) * 255   # row n keeps the digits of such a length n
+_DIGITS[:, 1] = 0                                      # and not the point,
+_DIGITS[:4] = 255                                      # but keeps it if there is not one behind it
+_DIGITS = _DIGITS.view("V16").ravel()
 
 
 def _first_numbers(
-    text,  # the file as bytes, at least 80, uint8, (B,)
+    text,  # the file as bytes, at least 64, uint8, (B,)
     at,    # where lines begin, (R,)
 ):         # the first three numbers of the lines, (R, 3); where they could be read, (R,)
-    "Numbers with one digit before the point and at most 12 behind, not at the end of the file."
-    windows = np.ndarray(len(text) - 15, "V16", text, strides=(1,))
-    blank = _DIGITS.view("V16").ravel()
-    numbers, begin = np.empty((len(at), 3)), np.minimum(at, len(text) - 80)
+    "Numbers with one digit before the point and at most 13 behind, not at the end of the file."
+    windows = _windows(text, 16)
+    numbers, begin = np.empty((len(at), 3)), np.minimum(at, len(text) - 64)
     usual, at = begin == at, begin
     for column in numbers.T:
         minus = text[at] == ord("-")
         at = at + minus
-        digits = windows[at].view(np.uint8) - ord("0")
-        usual &= digits[1::16] == ord(".") - ord("0") + 256
-        length = _LENGTH.take(np.packbits(digits > 9).view("<u2"))
-        digits &= blank[length].view(np.uint8)
-        number = digits.reshape(-1, 16).astype(np.float64) @ _POWERS
-        np.negative(number, out=number, where=minus)
-        np.divide(number, 1e13, out=column)
+        digits = windows[at].view(np.uint8)
+        usual &= digits[1::16] == ord(".")
+        length = _LENGTH.take(np.packbits(digits == ord(" ")).view(np.uint16))
+        digits -= ord("0")
+        digits &= _DIGITS.take(length).view(np.uint8)
+        if digits.max() > 9:
+            usual &= np.packbits(digits > 9).view(np.uint16) == 0
+        np.divide(_whole_numbers(digits), np.where(minus, -1e14, 1e14), out=column)
         at += length
-        usual &= text[at] == ord(" ")
-        at += 1
     return numbers, usual
 
 # %% ../../nbs/17_data.ntu.ipynb #78877d38
@@ -263,13 +287,35 @@ def _coordinates(name, content, text, starts, rows):
     if len(rows) == 0:
         return np.zeros((0, 3)), 0
     (numbers, usual), cleared = _first_numbers(text, starts[rows]), 0
-    for row in np.flatnonzero(~usual).tolist():
+    for row in (~usual).nonzero()[0].tolist():
         at = int(rows[row])
-        line = content[starts[at]:starts[at + 1]]
-        numbers[row] = _numbers_of_line(name, at, line, 3)
-        if np.isnan(numbers[row]).any():
-            numbers[row], cleared = 0, cleared + 1
+        values = _numbers_of_line(name, at, content[starts[at]:starts[at + 1]], 3)
+        valid = all(x == x for x in values)              # `nan` is not equal to itself
+        numbers[row], cleared = (values if valid else 0), cleared + (not valid)
     return numbers, cleared
+
+
+_ID, _FIELD = re.compile(rb"\d{17} "), re.compile(rb"[^\S\n]*(\S*)")
+
+
+def _bodies(name, content, starts, heads):
+    "The ids in the order in which they appear, and the number of each sighting's body, (S,)."
+    at = starts[heads]
+    ids = _windows(content, 18)[at] if len(at) else at
+    first = ids[:1].tobytes()
+    if _ID.fullmatch(first) and ids.tobytes() == len(ids) * first:       # nearly always
+        return (first[:-1].decode(),), np.zeros(len(ids), np.int64)
+    ids = ids.tolist()
+    if not all(map(_ID.fullmatch, set(ids))):
+        ids = [_FIELD.match(content, begin)[1] for begin in at.tolist()]
+    number = {body: k for k, body in enumerate(dict.fromkeys(ids))}
+    for body in number:
+        at = int(heads[ids.index(body)])
+        line = content[starts[at]:starts[at + 1]]
+        if not re.fullmatch(_fields(10), line):
+            raise _fault(name, at, line, "an id and nine more numbers of a body")
+    return (tuple(body.rstrip().decode() for body in number),
+            np.array([number[body] for body in ids], np.int64))
 
 
 def _details(name, content, rows):
@@ -297,15 +343,9 @@ def parse_recording(
     total, frame, heads = _guess(text, starts) or _walk(name, content.rstrip().split(b"\n"))
     rows = (heads[:, None] + np.arange(2, 27)).ravel()
     joints, cleared = _coordinates(name, content, text, starts, rows)
-    ids = [content[at:at + 32].split(None, 1)[0] for at in starts[heads].tolist()]
-    number = {body: k for k, body in enumerate(dict.fromkeys(ids))}
-    for body in number:
-        if not body.isdigit():
-            raise _fault(name, heads[ids.index(body)], body, "an id, which is a number")
-    body = np.array([number[body] for body in ids], np.int64)
-    return Recording(name, total, tuple(body.decode() for body in number), frame,
-                     np.arange(len(frame)) - np.searchsorted(frame, frame), body,
-                     joints.reshape(-1, 25, 3), cleared,
+    ids, body = _bodies(name, content, starts, heads)
+    return Recording(name, total, ids, frame, np.arange(len(frame)) - frame.searchsorted(frame),
+                     body, joints.reshape(-1, 25, 3), cleared,
                      **(_details(name, content, rows) if details else {}))
 
 
@@ -314,5 +354,6 @@ def read_recording(
     details=False,  # whether to read pixels and tracking states, too
 ):                  # `Recording`
     "A raw file; raises `ValueError` like `parse_recording`."
-    path = Path(path)
-    return parse_recording(path.name.removesuffix(".skeleton"), path.read_bytes(), details)
+    with open(path, "rb", buffering=0) as file:
+        content = file.read()
+    return parse_recording(os.path.basename(path).removesuffix(".skeleton"), content, details)

@@ -145,8 +145,8 @@ def test_a_recording_of_no_frames():
 @pytest.mark.parametrize("number", [
     "0", "-0", "1", "-12.5", "0.1", "-0.05403496", ".5", "5.", "+1.5", "123456.789", "1e-5",
     "-3.2E+01", "7.297890E-05", "0.1234567890123", "0.12345678901234567", "-0.000000000000001",
-    "9.999999999999", "0.123456789012", "2.2250738585072014e-308", "00.5",
-    "1.7976931348623157e308"])
+    "9.999999999999", "0.123456789012", "9.9999999999999", "-9.99999999999999",
+    "2.2250738585072014e-308", "00.5", "1.7976931348623157e308"])
 def test_every_way_to_write_a_number(number):
     joints = [joint(number)] * 24 + [f"{number} {number} {number} 0 0 0 0 0 0 0 0 {number}"]
     clip = parse_recording("clip", text(lines_of(1, 1, joints=joints)))
@@ -170,6 +170,16 @@ def test_ids_are_text():
     lines[2] = lines[2].replace("72057594037936000", "72057594037944734")
     lines[29] = lines[29].replace("72057594037936001", "72057594037944735")
     assert parse_recording("clip", text(lines)).ids == ("72057594037944734", "72057594037944735")
+
+
+@pytest.mark.parametrize("ids", [("7", "8"), ("72057594037944734", "7"), ("1" * 40, "1" * 41),
+                                 ("  72057594037944734", "\t7 ")])
+def test_ids_of_any_length(ids):
+    lines = lines_of(2, 1)
+    for at, body in zip((2, 29, 57), (*ids, ids[0]), strict=True):
+        lines[at] = f"{body} {lines[at].split(None, 1)[1]}"
+    clip = parse_recording("clip", text(lines))
+    assert clip.ids == tuple(body.strip() for body in ids) and clip.body.tolist() == [0, 1, 0]
 
 
 def test_an_id_twice_in_a_frame_is_two_sightings():
@@ -199,10 +209,13 @@ def damaged():
     yield "one body too many", changed(30, "3"), 86, "found the end of the file"
     yield "one body too few", changed(30, "1"), 59, "expected the end of the file"
     yield "24 joints", changed(3, "24"), 4, "found '24', expected 25"
+    yield "250 joints", changed(3, "250"), 4, "found '250', expected 25"
+    yield "20 bodies", changed(1, "20"), 30, "ten numbers that describe a body"
     yield "26 joints", [*good[:3], "26", *good[4:29], joint(), *good[29:]], 4, "expected 25"
     yield "a joint missing", good[:20] + good[21:], 29, "12 numbers of a joint in frame 0 of 3"
     yield "a joint too many", [*good[:20], joint(), *good[20:]], 30, "number of bodies in frame 1"
     yield "id of letters", changed(2, HEADER.format(0).replace("7", "x", 1)), 3, "an id"
+    yield "id in two parts", changed(2, HEADER.format(0).replace("7", "7\r", 1)), 3, "an id"
     yield "header too short", changed(2, "72057594037936000 0 1"), 3, "describe a body"
     yield "word", changed(10, joint("zero")), 11, "'zero' is none"
     yield "infinite", changed(10, joint("inf")), 11, "'inf' is none"
