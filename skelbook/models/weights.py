@@ -12,6 +12,8 @@ import torch
 
 from ..core import choose
 from .agcn import AGCN
+from .hcn import HCN
+from .hcn_baseline import HCNBaseline
 from .stgcn import STGCN
 from .stgcnpp import STGCNpp
 
@@ -70,8 +72,18 @@ STGCNPP_CUTS = {
        for tensor in ("weight", "bias", "running_mean", "running_var")}}
 
 # %% ../../nbs/57_models.weights.ipynb #9b4bc5d6
+SEQUENCE_NAMES = (  # ours -> SkelAct's
+    ("body.position.", "backbone.net_l."), ("body.motion.", "backbone.net_m."),
+    ("body.conv", "backbone.conv"), ("drop.", "backbone.drop6."), ("fc7.", "backbone.fc7."),
+    ("classifier.", "cls_head.fc."))
+
+# %% ../../nbs/57_models.weights.ipynb #d9337848
 KEY_MAPS = {  # class -> replacements and cuts
-    STGCN: (STGCN_NAMES, {}), STGCNpp: (STGCNPP_NAMES, STGCNPP_CUTS), AGCN: (AGCN_NAMES, AGCN_CUTS)}
+    STGCN: (STGCN_NAMES, {}),
+    STGCNpp: (STGCNPP_NAMES, STGCNPP_CUTS),
+    AGCN: (AGCN_NAMES, AGCN_CUTS),
+    HCN: (SEQUENCE_NAMES, {}),
+    HCNBaseline: (SEQUENCE_NAMES, {})}
 
 
 def to_reference(
@@ -140,6 +152,17 @@ def _options(name, config, defaults, only, per_stage=tuple):
                              f"reproduced here has {needed!r}")
     return options
 
+# %% ../../nbs/57_models.weights.ipynb #6dbd0b5a
+def _read_head(kind, head):  # the options of a head that must be of this kind
+    choose("head", head.get("type", kind), [kind])
+    return _options(kind, head, {"num_classes": None, "in_channels": None}, {"dropout": (0, 0)})
+
+def _fitted(model, head):  # the model, if the head fits
+    if head["in_channels"] != model.classifier.in_features:
+        raise ValueError(f"the head takes {head['in_channels']} features, but the backbone gives "
+                         f"{model.classifier.in_features}")
+    return model
+
 # %% ../../nbs/57_models.weights.ipynb #8173c912
 GRAPH_BACKBONE = {"graph_cfg": None, "in_channels": 3, "base_channels": 64, "num_person": 2,
                   "num_stages": 10, "inflate_stages": [5, 8], "down_stages": [5, 8]}
@@ -159,16 +182,11 @@ def _graph_network(network, name, only, mode, backbone, head, per_stage=tuple):
     options = _options(name, backbone, GRAPH_BACKBONE, only, per_stage)
     graph = _options("graph_cfg", options.pop("graph_cfg"), {"layout": None},
                      {"mode": ("spatial", mode), "max_hop": (1, 1)})
-    choose("head", head.get("type", "GCNHead"), ["GCNHead"])
-    head = _options("GCNHead", head, {"num_classes": None, "in_channels": None},
-                    {"dropout": (0, 0)})
+    head = _read_head("GCNHead", head)
     model = network(graph["layout"], head["num_classes"], options["num_person"],
                     options["in_channels"], options["base_channels"], options["num_stages"],
                     options["inflate_stages"], options["down_stages"])
-    if head["in_channels"] != model.classifier.in_features:
-        raise ValueError(f"the head takes {head['in_channels']} features, but the backbone gives "
-                         f"{model.classifier.in_features}")
-    return model
+    return _fitted(model, head)
 
 # %% ../../nbs/57_models.weights.ipynb #b851c32c
 def _read_agcn(backbone, head):  # the network of an AAGCN configuration, and its fixed buffers
@@ -185,8 +203,30 @@ def _read_stgcn(backbone, head):  # the network of an STGCN configuration, and i
                    for i, stage in enumerate(model.stages)}
 
 # %% ../../nbs/57_models.weights.ipynb #3060d03e
+def _sequence_network(network, options, head):  # a convolutional network, which has no buffers
+    joints = {"num_node": options.pop("num_joints"), "inward": [], "center": 0}
+    head = _read_head("CNNHead", head)
+    return _fitted(network(joints, head["num_classes"], **options), head), {}
+
+SEQUENCE_BACKBONE = {"in_channels": 3, "num_joints": 25}
+
+def _read_hcn(backbone, head):
+    options = _options("HCN", backbone, SEQUENCE_BACKBONE | {
+        "clip_len": 64, "with_bn": False, "reduce": "flatten"}, {})
+    switches = options.pop("with_bn"), options.pop("reduce")
+    if switches == (False, "flatten"):
+        return _sequence_network(HCN, options, head)
+    if switches == (True, "mean"):
+        del options["clip_len"]                             # of no consequence there
+        return _sequence_network(HCNBaseline, options, head)
+    raise ValueError(f"HCN: with_bn and reduce are {switches}, but published are only "
+                     "(False, 'flatten'), which is HCN, and (True, 'mean'), HCN-Baseline")
+
+# %% ../../nbs/57_models.weights.ipynb #98220e48
 READERS = {  # type of the backbone -> (backbone, head) to model, fixed buffers
-    "STGCN": _read_stgcn, "AAGCN": _read_agcn}
+    "STGCN": _read_stgcn,
+    "AAGCN": _read_agcn,
+    "HCN": _read_hcn}
 
 
 def from_reference(
@@ -194,7 +234,7 @@ def from_reference(
     state_dict=None,      # reference key -> tensor or array; None: freshly initialised
     dtype=torch.float32,  # precision of the model; its graph keeps float32 values
 ):                        # the model
-    """The network that a configuration of MMAction2 or PYSKL describes, with its weights.
+    """The network that a configuration of MMAction2, PYSKL or SkelAct describes, with its weights.
 
     Raises: `ValueError` for options that are not supported, and for keys of `state_dict` that are
     missing, unexpected, of another shape, or different from the graph.
