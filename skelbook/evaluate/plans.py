@@ -15,7 +15,16 @@ import numpy as np
 
 from ..core import STREAMS, check_parameters, choose, file_hash, project_root
 from .fusion import FUSIONS, check_same_clips, check_weights
-from ..learner.recipes import PARAMETERS, Plan, Recipe, plan, run_name
+from skelbook.learner.recipes import (
+    PARAMETERS,
+    Plan,
+    Recipe,
+    as_published,
+    plan,
+    published_results,
+    restore_recipe,
+    run_name,
+)
 from ..learner.runs import check_same, read_log, read_record, run_state
 
 # %% ../../nbs/73_evaluate.plans.ipynb #2dcf1a4b
@@ -120,11 +129,15 @@ def _joined(values):
     return values[0] if len(different) == 1 else " + ".join(different)
 
 
-def _fused_settings(recipes, fusion):
-    "Settings of a fused run."
+def _fused_settings(recipes, weights, fusion):
+    "Settings of a fused run; the published accuracy if the streams and weights are the published."
     joined = {name: _joined([getattr(recipe, name) for recipe in recipes])
               for name in asdict(recipes[0])}
-    return joined | {"stream": fusion or joined["stream"], "published": None}
+    joined |= {"stream": fusion or joined["stream"], "published": None}
+    if fusion and weights == [FUSIONS[fusion][recipe.stream] for recipe in recipes]:
+        key = joined["model"], joined["data"], fusion
+        joined["published"] = published_results().get(key)
+    return joined
 
 
 def _fused_name(recipes, weights, fusion):
@@ -163,14 +176,14 @@ def plan_fusion(
     runs = {folder.name: folder for folder in folders}
     if not 1 < len(runs) == len(folders):
         raise ValueError(f"a fusion takes two runs or more, of different names, not {names}")
-    recipes = [Recipe(**read_record(folder)["settings"]) for folder in folders]
+    recipes = [restore_recipe(read_record(folder)["settings"]) for folder in folders]
     streams = [recipe.stream for recipe in recipes]
     fusion = next((name for name in FUSIONS if sorted(FUSIONS[name]) == sorted(streams)), None)
     weights = _weights(given["weights"], streams, fusion)
     check_weights(weights, runs)
     check_same_clips({name: _clips_of(folder) for name, folder in runs.items()})
     folder = _place(given, _fused_name(recipes, weights, fusion), folders[0].parent)
-    planned = FusionPlan(runs, weights, _fused_settings(recipes, fusion), folder)
+    planned = FusionPlan(runs, weights, _fused_settings(recipes, weights, fusion), folder)
     check_made_from(folder, planned.made_from)
     return planned
 
@@ -206,7 +219,7 @@ def _weights_of_run(given):
     if "made_from" in record or not file.is_file():
         why = "is made from other runs" if "made_from" in record else "has no checkpoint here"
         raise ValueError(f"run {folder.name} {why}: there are no weights to test")
-    recipe, epochs = Recipe(**record["settings"]), len(read_log(folder))
+    recipe, epochs = restore_recipe(record["settings"]), len(read_log(folder))
     name = folder.name + (f"_e{epochs}" if epochs < recipe.epochs else "")
     return file, recipe, name, {"run": folder.name, "epochs": epochs}
 
@@ -217,9 +230,7 @@ def _weights_of_file(given):
     if not file.is_file():
         raise ValueError(f"checkpoint {given['checkpoint']!r} is not a file")
     own = plan(**{k: given[k] for k in ("model", "data", "stream", "data_root")}).recipe
-    recipe = Recipe(own.model, own.data, own.stream)
-    if replace(own, published=None) == recipe:
-        recipe = own                          # the book's recipe is the published one
+    recipe = as_published(own.model, own.data, own.stream)
     return file, recipe, f"{run_name(recipe)}_{file.stem}", {"file": file.name}
 
 # %% ../../nbs/73_evaluate.plans.ipynb #d9ed6b18
@@ -235,7 +246,7 @@ def plan_scoring(
     find_weights = _weights_of_file if given["checkpoint"] else _weights_of_run
     file, recipe, name, origin = find_weights(given)
     recipe = replace(recipe, clips=given["clips"] or recipe.clips)
-    if recipe.clips > 1 and recipe.pipeline == "whole-clip":
+    if recipe.clips > 1 and recipe.pipeline != "graph":
         raise ValueError(f"clips {recipe.clips}: {name} is tested on one fixed clip per sample; "
                          "use clips 1")
     planned = plan(model=recipe.model, data=recipe.data, stream=recipe.stream,

@@ -25,7 +25,7 @@ from filelock import FileLock, Timeout
 from safetensors import safe_open
 
 from ..core import atomic_write, file_hash, project_root
-from .recipes import Recipe
+from .recipes import restore_recipe
 
 # %% ../../nbs/65_learner.runs.ipynb #b2b418ea
 def run_state(
@@ -61,7 +61,7 @@ def check_same(
 ):             # nothing when all is the same
     "Raises: `ValueError` listing the settings that differ from those the folder was made with."
     record = read_record(folder)
-    known = asdict(Recipe(**record["settings"]))      # settings added since have their defaults
+    known = asdict(restore_recipe(record["settings"]))
     old, new = known | {"data_hash": record["data_hash"]}, settings | {"data_hash": data}
     differ = [f"{k}: {old[k]} there, {new[k]} here" for k in new if old[k] != new[k]]
     if differ:
@@ -152,6 +152,9 @@ def update_record(
     write_record(folder, record | times | more)
 
 # %% ../../nbs/65_learner.runs.ipynb #aec92e85
+REMEMBERED = ("momentum_buffer", "step", "exp_avg", "exp_avg_sq")       # by SGD; by Adam
+
+# %% ../../nbs/65_learner.runs.ipynb #2c7e51a6
 def save_checkpoint(
     folder,     # a run's folder
     model,      # network
@@ -164,9 +167,9 @@ def save_checkpoint(
 
     tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
     for name, p in model.named_parameters():
-        momentum = optimizer.state.get(p, {}).get("momentum_buffer")
-        if momentum is not None:
-            tensors[f"momentum.{name}"] = momentum
+        state = optimizer.state.get(p, {})
+        tensors |= {f"optimizer.{kind}.{name}": state[kind] for kind in REMEMBERED
+                    if state.get(kind) is not None}
     tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
     with atomic_write(Path(folder) / "last.safetensors") as path:
         save_file(tensors, path, metadata={"step": str(step), "log": json.dumps(log)})
@@ -200,7 +203,7 @@ def load_checkpoint(
     model,           # network, changed in place
     optimizer=None,  # its optimiser, changed in place; None: only the weights are wanted
 ):                   # steps done and rows of the log; (0, []) when there is no checkpoint
-    """Position and log of last.safetensors, whose weights and momentum are loaded.
+    """Position and log of last.safetensors, whose weights and optimiser state are loaded.
 
     Raises: `ValueError` for a file that is damaged or belongs to another network.
     """
@@ -217,9 +220,10 @@ def load_checkpoint(
                          "remove the run's folder and start again") from error
     if optimizer is not None:
         parameters = dict(model.named_parameters())
-        for name, momentum in _below("momentum.", tensors).items():
+        for name, kept in _below("optimizer.", tensors).items():
+            kind, _, name = name.partition(".")
             p = parameters[name]
-            optimizer.state[p]["momentum_buffer"] = momentum.to(p.device)
+            optimizer.state[p][kind] = kept.to(p.device) if kept.dim() else kept
     return step, log
 
 # %% ../../nbs/65_learner.runs.ipynb #37b8f687

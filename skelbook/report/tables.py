@@ -16,12 +16,12 @@ import pandas as pd
 from ..core import STREAMS, atomic_write, content_hash, project_root
 from ..evaluate.clips import summarise
 from ..evaluate.fusion import FUSIONS
-from ..learner.recipes import Recipe
+from ..learner.recipes import restore_recipe
 from ..learner.runs import read_record, read_scores, run_state
 
 # %% ../../nbs/80_report.tables.ipynb #7286d10a
-SETTINGS = ["model", "data", "stream", "weights", "width", "epochs", "repeat", "batch", "lr",
-            "clips"]
+SETTINGS = ["model", "data", "stream", "weights", "width", "epochs", "repeat", "batch",
+            "shards", "lr", "clips"]
 ACCURACIES = ["top1", "top5", "mean_class", "low", "high", "count"]
 
 # %% ../../nbs/80_report.tables.ipynb #b6b71512
@@ -30,10 +30,11 @@ def run_row(
 ):           # dict: settings, accuracies (%), parameters, minutes, state
     "What a table says about one run; accuracies are NaN while the run is not complete."
     record, state = read_record(folder), run_state(folder)
-    settings = asdict(Recipe(**record["settings"]))      # settings added since have their defaults
+    settings = asdict(restore_recipe(record["settings"]))
     row = {"run": Path(folder).name, "state": state, "parameters": record["num_parameters"],
            "minutes": record["seconds"] / 60}
     parts = [part.get("weight", "tested again") for part in record.get("made_from", [])]
+    settings["width"] = settings["width"] or "full"
     settings["weights"] = ":".join(f"{part:g}" for part in parts if part != "tested again") or "–"
     row |= {k: settings[k] for k in [*SETTINGS, "seed", "published"]}
     row["group"] = content_hash([settings | {"seed": None}, record["data_hash"], parts])

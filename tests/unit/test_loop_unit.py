@@ -1,6 +1,6 @@
 """The loop: what it does to weights, what it reports, and when it stops."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -148,3 +148,107 @@ def test_predicting_leaves_the_network_in_evaluation_mode_and_without_gradients(
     predict(ours, [batch(4), batch(3)], one_clip, after_batch=counts.append)
     assert counts == [4, 7] and not ours.training
     assert ours.fc.weight.grad is None
+
+
+# -- shards
+
+class Normed(nn.Module):
+    "A linear layer on normalised means, with dropout nowhere, so that all is deterministic."
+
+    def __init__(self):
+        super().__init__()
+        self.norm, self.fc = nn.BatchNorm1d(2), nn.Linear(2, 3)
+
+    def forward(self, x):
+        return self.fc(self.norm(x.mean(dim=(1, 2, 3))))
+
+
+def normed():
+    "`Normed` with weights that are always the same."
+    torch.manual_seed(3)
+    return Normed().double()
+
+
+def doubled(n, seed):
+    "`batch` in double precision."
+    part = batch(n, seed)
+    return replace(part, joints=part.joints.double())
+
+
+def as_on_devices(shards, batches, lr):
+    "What data-parallel training does: a copy of the network per device, gradients averaged."
+    copies = [normed() for _ in range(shards)]
+    for whole in batches:
+        parts = zip(whole.joints.chunk(shards), whole.labels.chunk(shards), strict=True)
+        for copy, (x, labels) in zip(copies, parts, strict=True):
+            copy.zero_grad()
+            nn.functional.cross_entropy(copy(x), labels).backward()
+        for same in zip(*(copy.parameters() for copy in copies), strict=True):
+            gradient = torch.stack([p.grad for p in same]).mean(0)
+            for p in same:
+                p.data -= lr * gradient
+    buffers = zip(*(copy.buffers() for copy in copies), strict=True)
+    return copies[0], [torch.stack(same).double().mean(0) for same in buffers]
+
+
+@pytest.mark.parametrize("shards", [1, 2, 4, 8])
+def test_shards_are_devices_that_average_gradients_and_in_the_end_their_statistics(shards):
+    batches = [doubled(16, seed) for seed in range(5)]
+    devices, (mean, variance, _) = as_on_devices(shards, batches, lr=0.3)
+    ours = normed()
+    train_epoch(ours, torch.optim.SGD(ours.parameters(), 0.3), batches, one_clip, lambda step: 0.3,
+                shards=shards)
+    for p, q in zip(ours.parameters(), devices.parameters(), strict=True):
+        torch.testing.assert_close(p, q, rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(ours.norm.running_mean, mean, rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(ours.norm.running_var, variance, rtol=1e-12, atol=1e-14)
+    assert ours.norm.momentum == 0.1, "the momentum is put back"
+
+
+def test_a_clip_weighs_the_same_in_shards_of_different_sizes():
+    ends = []
+    for shards in (1, 3, 5, 9):                       # 7 clips; never more shards than clips
+        ours = model()
+        train_epoch(ours, make_optimizer(ours, DEMO), [batch(7)], one_clip, lambda step: 0.1,
+                    shards=shards)
+        ends.append(ours.fc.weight.detach())
+    for end in ends[1:]:
+        torch.testing.assert_close(end, ends[0], rtol=1e-5, atol=1e-7)
+
+
+def test_the_report_of_a_sharded_epoch_is_over_all_clips():
+    whole, parts = ([train_epoch(m, make_optimizer(m, DEMO), [batch(6), batch(5, seed=1)], one_clip,
+                                 lambda step: 0.0, shards=shards) for m in [model()]][0]
+                    for shards in (1, 4))
+    assert whole[0] == parts[0] == 2 and whole[2] == parts[2]
+    assert whole[1] == pytest.approx(parts[1], rel=1e-6)
+
+
+# -- optimisers
+
+def test_adam_adds_the_decay_to_the_gradient():
+    ours, twin, recipe = model(), model(), replace(DEMO, optimizer="adam", lr=0.01)
+    optimizer = make_optimizer(ours, recipe)
+    train_epoch(ours, optimizer, [batch()] * 3, one_clip, lambda step: 0.01)
+    plain = torch.optim.Adam(twin.parameters(), lr=0.01)
+    for _ in range(3):
+        plain.zero_grad()
+        nn.functional.cross_entropy(one_loss := twin(batch().joints), batch().labels).backward()
+        for p in twin.parameters():
+            p.grad += recipe.weight_decay * p.detach()
+        plain.step()
+    assert one_loss.shape == (4, 3)
+    for p, q in zip(ours.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(p, q, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("layer", ["fc", "norm"])
+def test_strong_decay_is_ten_times_as_strong_on_a_layer_and_all_its_parameters(layer):
+    groups = make_optimizer(normed(), replace(DEMO, strong_decay=layer)).param_groups
+    assert [group["weight_decay"] for group in groups] == [5e-4, 5e-3]
+    assert [len(group["params"]) for group in groups] == [2, 2]
+
+
+def test_a_layer_that_is_not_there_cannot_decay():
+    with pytest.raises(ValueError, match="no layer 'fc7' in Linear"):
+        make_optimizer(model(), replace(DEMO, strong_decay="fc7"))

@@ -19,7 +19,7 @@ from skelbook.evaluate.plans import (
     plan_sweep,
     plan_training,
 )
-from skelbook.learner.recipes import DEMO, PARAMETERS, UCLA, Recipe, run_name
+from skelbook.learner.recipes import DEMO, PARAMETERS, SMALL, Recipe, run_name
 from skelbook.learner.runs import write_log, write_record, write_scores
 
 NBS = Path(__file__).resolve().parents[2] / "nbs"
@@ -194,7 +194,7 @@ def test_a_recipe_of_ones_own_is_tested_as_it_was_trained(project):
 def test_a_published_checkpoint_has_the_published_settings(project, tmp_path):
     (tmp_path / "agcn_80e.pth").write_bytes(b"weights")
     planned = plan_scoring(checkpoint="agcn_80e.pth", stream="bone")
-    assert planned.plan.recipe == Recipe("agcn", "synthetic", "bone")
+    assert planned.plan.recipe == Recipe("agcn", "synthetic", "bone", shards=8)
     assert planned.folder.name == "agcn_synthetic_bone_s0_agcn_80e_c10"
     assert planned.weights == tmp_path / "agcn_80e.pth"
     other = plan_scoring(checkpoint="agcn_80e.pth", stream="bone", run="no run at all", clips=1)
@@ -224,7 +224,7 @@ def test_runs_without_weights_and_clips_that_cannot_be_cut_are_refused(project, 
     assert "has no checkpoint here" in refusal(plan_scoring)
     make_run(project, replace(DEMO, stream="two-stream"), made_from=[{"run": "a", "weight": 1}])
     assert "made from other runs" in refusal(plan_scoring, run="agcn_synthetic_two-stream_s0")
-    make_run(project, UCLA)
+    make_run(project, SMALL)
     said = refusal(plan_scoring, run="agcn_nw-ucla-xview_joint_s0", clips=10)
     assert "one fixed clip per sample" in said
 

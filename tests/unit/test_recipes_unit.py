@@ -1,8 +1,10 @@
 """Parameters of a run: what is accepted, what is refused, and in which words."""
 
+import csv
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,18 +13,26 @@ import skelbook.data.catalogue as catalogue
 import skelbook.learner.recipes as recipes
 from skelbook.command import declared_parameters
 from skelbook.core import STREAMS, project_root
+from skelbook.evaluate.fusion import FUSIONS
 from skelbook.learner.recipes import (
     DEMO,
+    GRAPH,
+    MODEL_NAMES,
+    OWN,
     PARAMETERS,
-    RECIPES,
-    UCLA,
+    SMALL,
+    TURNED,
     find_recipe,
     plan,
+    published_recipes,
+    published_results,
     recipe_table,
     run_name,
 )
+from skelbook.learner.schedule import rate_of
 from skelbook.learner.train import make_model
 from skelbook.models.blocks import count_parameters
+from skelbook.models.zoo import MODELS
 
 REAL = dict(data="nw-ucla-xview")
 
@@ -45,22 +55,89 @@ def brought(empty):
 
 # -- recipes
 
+EVERY = [*OWN, *published_recipes().values()]
+
+
 def test_every_recipe_is_found_by_its_three_names():
-    for recipe in RECIPES:
-        assert find_recipe(recipe.model, recipe.data, recipe.stream) is recipe
-    assert {recipe.stream for recipe in RECIPES} == set(STREAMS)
+    names = [(recipe.model, recipe.data, recipe.stream) for recipe in EVERY]
+    assert len(set(names)) == len(names), "a name has two recipes"
+    for name, recipe in zip(names, EVERY, strict=True):
+        if recipe.model in MODELS:
+            assert find_recipe(*name) == recipe
+    assert {recipe.stream for recipe in OWN} == set(STREAMS)
+
+
+MAY_BE_0 = {"seed", "width", "depth", "rotation", "warmup"}
 
 
 def test_every_recipe_names_data_and_gives_positive_numbers():
-    for recipe in RECIPES:
+    for recipe in EVERY:
         assert recipe.data in catalogue.CATALOGUE
         numbers = {k: v for k, v in asdict(recipe).items() if type(v) in (int, float)}
-        assert all(value > 0 for name, value in numbers.items() if name != "seed"), numbers
+        assert all(value > 0 for name, value in numbers.items() if name not in MAY_BE_0), numbers
+
+
+def printed(*systems):
+    "Rows of the published tables that print an accuracy of a model of this book."
+    with open(project_root() / "nbs/published_results.csv", newline="", encoding="utf-8") as file:
+        return [row for row in csv.DictReader(file) if row["system"] in systems
+                and row["model"] in MODEL_NAMES and row["metric"].startswith("top1")]
+
+
+@pytest.mark.parametrize("row", printed("MMAction2"), ids=lambda row: row["source"][29:])
+def test_every_published_row_of_the_graph_networks_has_exactly_one_recipe(row):
+    model = MODEL_NAMES[row["model"]]
+    data = f"{row['dataset'].lower()}-{row['split']}-{row['keypoints']}"
+    streams = FUSIONS.get(row["modality"], (row["modality"],))
+    for stream in streams:
+        same = [recipe for recipe in EVERY
+                if (recipe.model, recipe.data, recipe.stream) == (model, data, stream)]
+        assert len(same) == 1
+        assert (same[0].batch, same[0].shards, same[0].epochs, same[0].repeat) == (128, 8, 16, 5)
+        assert (same[0].lr, same[0].schedule, same[0].weight_decay) == (0.1, "cosine", 5e-4)
+        assert same[0].clips == 10 and row["testing"] in ("10 clips", "")
+        assert f"uniform {same[0].clip_len}" == row["sampling"] or not row["sampling"]
+    assert published_results()[model, data, row["modality"]] == float(row["value"])
+    if row["modality"] in STREAMS:
+        assert same[0].published == float(row["value"])
+
+
+def test_the_published_tables_have_the_rows_that_the_recipes_were_made_from():
+    assert len(printed("MMAction2")) == 48 and len(published_results()) == 48 + 9
+
+
+@pytest.mark.parametrize("model, sampling", [
+    ("Two-Stream CNN", "resize 32"), ("HCN", "resize 64"), ("HCN-Baseline", "resize 64"),
+    ("Ta-CNN", "resize 64"), ("Dynamic GCN", "resize 64")])
+def test_every_published_row_of_the_sequence_networks_has_exactly_one_recipe(model, sampling):
+    rows = [row for row in printed("SkelAct") if row["model"] == model]
+    assert rows
+    for row in rows:
+        key = MODEL_NAMES[model], f"ntu60-{row['split']}-3d", "joint"
+        same = [r for r in EVERY if (r.model, r.data, r.stream) == key]
+        assert len(same) == 1 and f"resize {same[0].clip_len}" == sampling == row["sampling"]
+        assert (same[0].batch, same[0].shards, same[0].clips) == (64, 2, 1)
+        seeds = [float(other["value"]) for other in rows
+                 if other["split"] == row["split"] and other["metric"] == "top1"]
+        assert same[0].published == pytest.approx(np.mean(seeds), abs=0.006)
+
+
+def test_the_five_recipes_of_skelact_are_told_apart():
+    recipes = {model: recipe for (model, data, _), recipe in published_recipes().items()
+               if data == "ntu60-xsub-3d" and recipe.pipeline == "sequence"}
+    settings = {model: (r.optimizer, r.lr, r.weight_decay, r.strong_decay, r.epochs, r.milestones,
+                        r.test_ratio, r.rotation) for model, r in recipes.items()}
+    assert settings == {
+        "two_stream_cnn": ("adam", 1e-3, 1e-4, "fc5", 500, (350, 430, 470), 0.9, 0),
+        "hcn": ("adam", 1e-3, 1e-4, "fc7", 500, (350, 430, 470), 0.9, 0),
+        "hcn_baseline": ("adam", 1e-3, 1e-4, "", 800, (650, 730, 770), 0.95, 18),
+        "ta_cnn": ("adam", 1e-3, 1e-4, "", 800, (650, 730, 770), 0.95, 18),
+        "dynamic_gcn": ("sgd", 0.1, 4e-4, "", 65, (35, 45, 55), 0.95, 18)}
 
 
 def test_the_caption_of_the_recipes_counts_parameters_right():
-    counts = [count_parameters(make_model(r, catalogue.CATALOGUE[r.data])) for r in (DEMO, UCLA)]
-    assert counts == [95_172, 876_412]
+    counts = [count_parameters(make_model(r, catalogue.CATALOGUE[r.data])) for r in (DEMO, SMALL)]
+    assert counts == [95_172, 3_449_740]
 
 
 def test_a_recipe_does_not_change():
@@ -93,11 +170,32 @@ def test_parameters_change_the_recipe_and_nothing_else(given, changed):
     assert asdict(plan(**given).recipe) == asdict(DEMO) | changed
 
 
+@pytest.mark.parametrize("recipe, batch, changed", [
+    (GRAPH, 128, (128, 8, 0.1)), (GRAPH, 64, (64, 4, 0.05)), (GRAPH, 16, (16, 1, 0.0125)),
+    (GRAPH, 256, (256, 16, 0.2)), (GRAPH, 8, (8, 1, 0.00625)), (TURNED, 128, (128, 4, 1e-3)),
+    (SMALL, 64, (64, 1, 0.4))])
+def test_another_batch_scales_the_rate_of_sgd_and_keeps_the_size_of_a_shard(recipe, batch, changed,
+                                                                             monkeypatch):
+    monkeypatch.setattr(recipes, "find_recipe", lambda *names: recipe)
+    monkeypatch.setattr(recipes, "find_entry", lambda *names: None)
+    scaled = plan(batch=batch).recipe
+    assert (scaled.batch, scaled.shards, scaled.lr) == changed
+
+
+@pytest.mark.parametrize("epochs, stairs", [(65, (50, 5)), (13, (10, 1)), (130, (100, 10)),
+                                            (1, (1, 0))])
+def test_milestones_move_with_the_number_of_epochs(brought, epochs, stairs):
+    recipe = plan(epochs=epochs, **brought).recipe
+    assert (*recipe.milestones, recipe.warmup) == stairs
+    for step in range(epochs):
+        assert 0 < rate_of(recipe, 1)(step) <= recipe.lr
+
+
 def test_data_that_the_user_brings(brought):
     planned = plan(**brought)
-    assert planned.recipe == UCLA and planned.data_root == brought["data_root"]
+    assert planned.recipe == SMALL and planned.data_root == brought["data_root"]
     assert planned.folder.name == "agcn_nw-ucla-xview_joint_s0"
-    assert plan(clips=1, **brought).recipe == UCLA
+    assert plan(clips=1, **brought).recipe == SMALL
 
 
 def test_where_a_run_goes(tmp_path, monkeypatch):
@@ -108,11 +206,11 @@ def test_where_a_run_goes(tmp_path, monkeypatch):
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.sampled_from(RECIPES), st.integers(0, 2**32 - 1))
+@given(st.sampled_from(EVERY), st.integers(0, 2**32 - 1))
 def test_runs_of_other_models_data_streams_and_seeds_never_share_a_folder(recipe, seed):
     name = run_name(replace(recipe, seed=seed))
     assert name == f"{recipe.model}_{recipe.data}_{recipe.stream}_s{seed}"
-    assert name.count("_") == 3 and "/" not in name
+    assert name.count("_") == 3 + recipe.model.count("_") and "/" not in name
 
 
 # -- what is refused

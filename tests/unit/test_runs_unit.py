@@ -15,7 +15,7 @@ from torch import nn
 
 from skelbook.core import atomic_write
 from skelbook.learner import runs
-from skelbook.learner.recipes import DEMO, UCLA
+from skelbook.learner.recipes import DEMO, SMALL, Recipe
 from skelbook.learner.runs import (
     check_same,
     load_checkpoint,
@@ -88,7 +88,23 @@ def test_the_record_of_a_run_that_began_before_is_accepted(tmp_path):
                 "weight_decay": 0.0002, "eval_every": 10, "precision": "float32", "seed": 0,
                 "published": None}
     write_record(tmp_path, {"settings": settings, "data_hash": "63f7"})
-    check_same(tmp_path, asdict(UCLA), "63f7")
+    kept = Recipe("agcn", "nw-ucla-xview", pipeline="whole-clip", clip_len=52, clips=1, width=32,
+                  depth=10, epochs=120, repeat=1, batch=16, lr=0.05, weight_decay=2e-4,
+                  eval_every=10)
+    check_same(tmp_path, asdict(kept), "63f7")
+
+
+def test_a_record_that_is_no_recipe_is_refused_by_name(tmp_path):
+    write_record(tmp_path, {"settings": asdict(DEMO) | {"warm_up": 3}, "data_hash": "a"})
+    with pytest.raises(ValueError, match="not of a recipe of this version: warm_up"):
+        check_same(tmp_path, asdict(DEMO), "a")
+
+
+def test_milestones_are_the_same_after_a_record_as_before(tmp_path):
+    write_record(tmp_path, {"settings": asdict(SMALL), "data_hash": "a"})
+    check_same(tmp_path, asdict(SMALL), "a")
+    with pytest.raises(ValueError, match=r"milestones: \(50,\) there, \(40,\) here"):
+        check_same(tmp_path, asdict(replace(SMALL, milestones=(40,))), "a")
 
 
 def test_a_record_is_text_that_people_can_read(tmp_path):

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from skelbook.learner.recipes import DEMO, UCLA, run_name
+from skelbook.learner.recipes import DEMO, SMALL, run_name
 from skelbook.learner.runs import read_record, write_record, write_scores
 from skelbook.report.tables import (
     COLUMNS,
@@ -63,7 +63,7 @@ def test_scores_without_done_are_not_a_result(tmp_path):
 
 
 def test_what_is_not_there_says_missing(tmp_path):
-    make_run(tmp_path, UCLA)
+    make_run(tmp_path, SMALL)
     row, = table_of(tmp_path).to_dict("records")
     missing = [name for name, value in row.items() if value == "missing"]
     assert missing == ["top-1", "95 % interval", "top-5", "mean class", "test clips"]

@@ -10,7 +10,7 @@ import torch
 import skelbook.learner.train as training
 from skelbook.data.catalogue import CATALOGUE
 from skelbook.data.store import Source, open_store, write_store
-from skelbook.learner.recipes import DEMO, RECIPES, plan
+from skelbook.learner.recipes import DEMO, OWN, plan
 from skelbook.learner.train import Setup, make_model, make_pipeline, prepare_run
 from skelbook.transforms.pipelines import GraphPipeline, WholeClipPipeline
 
@@ -36,7 +36,7 @@ def toy(monkeypatch, tmp_path):
 
 # -- objects
 
-@pytest.mark.parametrize("recipe", RECIPES, ids=lambda r: f"{r.data}-{r.stream}")
+@pytest.mark.parametrize("recipe", OWN, ids=lambda r: f"{r.model}-{r.data}-{r.stream}")
 def test_a_pipeline_has_the_settings_of_its_recipe(recipe):
     pipeline = make_pipeline(replace(recipe, seed=5), "nturgb+d", persons=1)
     kinds = {"graph": GraphPipeline, "whole-clip": WholeClipPipeline}
