@@ -150,9 +150,11 @@ def count_module_operations(
                 def count(module, args, y, kind=kind, rule=rule):
                     counts[kind] += rule(module, args[0], y)
                 hooks.append(module.register_forward_hook(count))
-    with torch.no_grad():
-        model.eval()(x)
-    for hook in hooks:
-        hook.remove()
-    model.train(training)
+    try:
+        with torch.no_grad():
+            model.eval()(x)
+    finally:
+        model.train(training)
+        for hook in hooks:
+            hook.remove()
     return dict(counts)
