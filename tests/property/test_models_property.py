@@ -5,8 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skelbook.models.agcn import spread
-from skelbook.models.blocks import DataNorm, collect
+from skelbook.models.blocks import DataNorm, collect, spread
 from skelbook.models.zoo import create_model
 
 quick = settings(deadline=None, max_examples=15)

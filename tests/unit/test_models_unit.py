@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from skelbook.graph import adjacency
-from skelbook.models.agcn import AGCN, spread
+from skelbook.models.agcn import AGCN
 from skelbook.models.blocks import (
     DataNorm,
     TemporalUnit,
@@ -12,6 +12,7 @@ from skelbook.models.blocks import (
     count_operations,
     count_parameters,
     pool_persons,
+    spread,
     stage_plan,
 )
 from skelbook.models.weights import from_reference, load_reference, to_reference
