@@ -19,7 +19,7 @@ from ..data.catalogue import open_data
 from ..data.loading import epoch_items, load_batches
 from ..data.store import Clips, Store, verify_store
 from . import runs
-from .loop import make_optimizer, predict, train_epoch
+from .loop import Replay, make_optimizer, predict, train_epoch
 from .metrics import top_k
 from .recipes import Plan
 from .schedule import rate_of
@@ -132,6 +132,7 @@ def train_one(
     epoch,      # number of the epoch, from 0
     step,       # number of its first step
     log,        # where progress goes
+    forward=None,  # the network as a function, such as `Replay`; None: the network
 ):              # number of the next step, row of the log
     "One epoch of a run, and a look at the test split where the recipe asks for one."
     recipe, started, (split, test) = setup.plan.recipe, time.monotonic(), setup.splits
@@ -141,8 +142,9 @@ def train_one(
     row = {"epoch": epoch + 1, "lr": rate(step)}
     step, row["loss"], right = train_epoch(
         setup.model, optimizer, setup.batches(order=order, passes=passes), setup.pipeline.inputs,
-        rate, step, recipe.shards, recipe.precision,
-        _first_estimate(log, steps, recipe.epochs, epoch), setup.clips.names)
+        rate, step, shards=recipe.shards, seed=recipe.seed, forward=forward,
+        precision=recipe.precision, names=setup.clips.names,
+        after_batch=_first_estimate(log, steps, recipe.epochs, epoch))
     row["train_top1"], row["test_top1"] = 100 * right, None
     if (epoch + 1) % recipe.eval_every == 0 or epoch + 1 == recipe.epochs:
         batches = setup.batches(test, clips=1)
@@ -208,8 +210,10 @@ def train(
     with runs.locked(folder):
         optimizer = make_optimizer(setup.model, recipe)
         step, rows = _begin(setup, optimizer, log)
+        whole = recipe.shards == 1 and recipe.precision == "float32"
+        forward = Replay(setup.model) if whole else None
         for epoch in range(len(rows), recipe.epochs):
-            step, row = train_one(setup, optimizer, epoch, step, log)
+            step, row = train_one(setup, optimizer, epoch, step, log, forward)
             rows.append(row)
             runs.save_checkpoint(folder, setup.model, optimizer, step, rows)
             runs.update_record(folder, sum(row["seconds"] for row in rows))
