@@ -1041,6 +1041,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                 'skelbook/models/weights.py'),
                                          'skelbook.models.weights._read_agcn': ( 'models.weights.html#_read_agcn',
                                                                                  'skelbook/models/weights.py'),
+                                         'skelbook.models.weights._read_dynamic': ( 'models.weights.html#_read_dynamic',
+                                                                                    'skelbook/models/weights.py'),
                                          'skelbook.models.weights._read_hcn': ( 'models.weights.html#_read_hcn',
                                                                                 'skelbook/models/weights.py'),
                                          'skelbook.models.weights._read_head': ( 'models.weights.html#_read_head',

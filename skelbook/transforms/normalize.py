@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['normalize_2d', 'main_person_first', 'drop_frames', 'move_to_origin', 'rotation_onto', 'rotate', 'body_rotation',
-           'align_3d', 'subtract_first_frame', 'scale_to_box']
+           'align_3d', 'fill_empty_frames', 'follow_joint', 'align_frames', 'subtract_first_frame', 'scale_to_box']
 
 # %% ../../nbs/30_transforms.normalize.ipynb #8cc216a8
 import torch
@@ -132,6 +132,62 @@ def align_3d(
     x, kept = drop_frames(x, keep)
     x, origin = move_to_origin(x, centre)
     return rotate(x, body_rotation(x[:, 0, 0], spine, shoulder)), kept, origin
+
+# %% ../../nbs/30_transforms.normalize.ipynb #1ce44b31
+def fill_empty_frames(
+    x,           # positions, (N, M, T, V, C); an absent person's frame is all zero
+    num_frames,  # frames of every clip, (N,)
+):               # positions, (N, M, T, V, C); what lies behind a clip is no longer padding
+    """Persons who are there from the first frame to the last.
+
+    Gaps between two sightings stay if the person is there at the beginning. Who is never there
+    stays away.
+    """
+    T, step = x.shape[2], torch.arange(x.shape[2], device=x.device)
+    there = (x != 0).flatten(3).any(-1) & first_frames(num_frames, T)[:, None]        # (N, M, T)
+    late = ~there[..., :1]
+    order = (late & ~there).byte().argsort(dim=-1, stable=True)
+    end = torch.where(late, there.sum(-1, True), (there * (step + 1)).amax(-1, True))
+    frames = order.gather(-1, step % end.clamp(min=1))
+    return x.gather(2, frames[..., None, None].expand_as(x))
+
+# %% ../../nbs/30_transforms.normalize.ipynb #846a2904
+def follow_joint(
+    x,      # positions, (N, M, T, V, C)
+    joint,  # the joint that becomes the origin of every frame
+):          # positions, (N, M, T, V, C)
+    "Positions relative to one joint of the first person in the same frame; missing joints stay 0."
+    missing = (x == 0).all(-1, keepdim=True)
+    return (x - x[:, :1, :, joint, None]).masked_fill(missing, 0)
+
+# %% ../../nbs/30_transforms.normalize.ipynb #4e2ddf46
+def stands_ready(pose, shoulder, centre):
+    "Whether bodies (N, V, 3) have been centred and turned already, (N,)."
+    across = pose[:, shoulder[0]] - pose[:, shoulder[1]]
+    level = (across[:, 1:].abs() < 1e-5).all(-1) & (across[:, 0] > 0)
+    return level & (pose[:, centre] == 0).all(-1)
+
+# %% ../../nbs/30_transforms.normalize.ipynb #ca2b2ec0
+def align_frames(
+    x,                # positions, (N, M, T, V, 3)
+    num_frames,       # frames of every clip, (N,)
+    spine=(0, 1),     # from the first joint to the second becomes z; None: do not turn
+    shoulder=(8, 4),  # from the second joint to the first becomes x; None: do not turn
+    centre=1,         # joint of the first person that becomes the origin of every frame
+):                    # positions, (N, M, T, V, 3)
+    """Clips without empty frames, centred in every frame and turned to a standard pose.
+
+    If the first person is never there, the others are neither centred nor turned; who was centred
+    and turned before is not turned again. The defaults are for `nturgb+d`.
+    Source: Shi et al., CVPR 2019 (2s-AGCN), as in SkelAct (commit 5bf18c0).
+    """
+    x = fill_empty_frames(x, num_frames)
+    first, x = x[:, 0, 0], follow_joint(x, centre)
+    pose = x[:, 0, 0]
+    if spine and shoulder:
+        ready = stands_ready(first, shoulder, centre)
+        pose = pose.masked_fill(ready[:, None, None], 0)             # a pose of zeros turns nothing
+    return rotate(x, body_rotation(pose, spine, shoulder))
 
 # %% ../../nbs/30_transforms.normalize.ipynb #7b6f15d5
 def subtract_first_frame(

@@ -15,6 +15,7 @@ from skelbook.data.loading import load_batches
 from skelbook.data.store import Source, open_store, write_store
 from skelbook.transforms import pipelines
 from skelbook.transforms.pipelines import GraphPipeline, WholeClipPipeline, prepare_clips
+from skelbook.transforms.sequences import SequencePipeline
 
 ROOT = Path(__file__).resolve().parents[2]
 SHAPES = [(1, 30), (2, 57), (2, 3), (1, 1), (2, 90)] * 14 + [(1, 8)]       # more than two pieces
@@ -39,7 +40,9 @@ def plane():
 
 CASES = {"graph in space": (GraphPipeline("nturgb+d"), lambda: space(25)),
          "graph in the picture": (GraphPipeline("coco"), plane),
-         "whole clip": (WholeClipPipeline("kinect_v1", persons=2), lambda: space(20))}
+         "whole clip": (WholeClipPipeline("kinect_v1", persons=2), lambda: space(20)),
+         "sequence in space": (SequencePipeline("nturgb+d", rotation=0.1), lambda: space(25)),
+         "sequence in the picture": (SequencePipeline("coco"), plane)}
 
 
 def make_store(folder, pipeline, samples, dtype=np.float16):
@@ -81,7 +84,7 @@ def test_bit_for_bit_what_is_prepared_in_memory(tmp_path, case, dtype):
     assert isinstance(made.joints, np.memmap) and made.joints.dtype == np.float32
     for name in ("joints", "num_persons", "num_frames", "labels", "names", "image_size"):
         assert np.array_equal(getattr(made, name), getattr(want, name)), name
-    assert (made.scores is None) == (want.scores is None) == (case != "graph in the picture")
+    assert (made.scores is None) == (want.scores is None) == ("picture" not in case)
     for passes in (None, np.arange(len(SHAPES))):
         x, y = (pipeline.inputs(pipeline.fetch(c, np.arange(len(SHAPES)), passes))
                 for c in (made, want))
@@ -137,12 +140,27 @@ def test_whatever_decides_the_result_makes_another(toy, tmp_path, monkeypatch, c
     assert np.array_equal(clips.joints, pipeline.prepare(store.clips).joints)
 
 
-def test_the_code_that_counts_is_that_of_the_pipelines_and_of_normalisation(toy, monkeypatch):
-    seen = []
+@pytest.mark.parametrize("case, own", [("graph in space", []), ("whole clip", []),
+                                       ("sequence in space", ["sequences"])])
+def test_the_code_that_counts_is_that_of_the_pipeline_and_of_normalisation(
+        tmp_path, monkeypatch, case, own):
+    pipeline, samples = CASES[case]
+    seen, store = [], make_store(tmp_path, pipeline, samples)
     monkeypatch.setattr(pipelines, "file_hash", lambda *files: seen.extend(files) or "code")
-    prepare_clips(*toy)
+    prepare_clips(store, pipeline, tmp_path / "prepared")
     names = [str(path.relative_to(ROOT)) for path in seen]
-    assert names == [f"skelbook/transforms/{name}.py" for name in ("normalize", "pipelines")]
+    assert names == [f"skelbook/transforms/{name}.py" for name in ["normalize", "pipelines", *own]]
+
+
+def test_a_pipeline_of_a_notebook_counts_by_the_modules_it_is_built_on(toy, monkeypatch):
+    store, pipeline, folder = toy
+
+    class Mine(GraphPipeline):
+        "Lives in no file."
+
+    Mine.__module__ = "__main__"
+    monkeypatch.setitem(sys.modules, "__main__", type(sys)("__main__"))
+    assert counted(store, Mine("nturgb+d"), folder)[1] == len(SHAPES)
 
 
 def test_the_record_says_what_it_was_made_from(toy):
