@@ -12,10 +12,13 @@ import torch
 
 from ..core import choose
 from .agcn import AGCN
+from .dynamic_gcn import DynamicGCN
 from .hcn import HCN
 from .hcn_baseline import HCNBaseline
 from .stgcn import STGCN
 from .stgcnpp import STGCNpp
+from .ta_cnn import TaCNN
+from .two_stream_cnn import TwoStreamCNN
 
 # %% ../../nbs/57_models.weights.ipynb #4645f5c2
 GRAPH_NAMES = (  # ours -> the toolboxes'
@@ -71,10 +74,32 @@ STGCNPP_CUTS = {
     **{f".temporal.enter_norm.{tensor}": (_by_branch, _branches(1, tensor))
        for tensor in ("weight", "bias", "running_mean", "running_var")}}
 
+# %% ../../nbs/57_models.weights.ipynb #f39569a7
+DYNAMIC_NAMES = (  # ours -> SkelAct's
+    ("data_norm.norm", "backbone.data_bn"), ("stages.", "backbone.agcn_networks."),
+    ("classifier.", "cls_head.fc."), (".spatial.", ".gcn."),
+    (".temporal.conv", ".tcn.0"), (".temporal.norm", ".tcn.1"),
+    (".shortcut.conv", ".residual.0"), (".shortcut.norm", ".residual.1"),
+    (".project.conv", ".down.0"), (".project.norm", ".down.1"),
+    (".gcn.graph", ".gcn.PA"), (".gcn.strength", ".gcn.lamb"), (".matrix", ".proj_mat"),
+    (".context.channels", ".cen.conv_c"), (".context.frames", ".cen.conv_t"),
+    (".context.joints", ".cen.conv_v"), (".context.", ".cen."), (".norm.", ".bn."),
+    (".attention.frames", ".attention.conv_ta"), (".attention.joints", ".attention.conv_sa"),
+    (".squeeze.", ".fc1c."), (".excite.", ".fc2c."))
+DRAWN = [*MIXING, ".gcn.conv_cen"]
+DYNAMIC_CUTS = {
+    ".spatial.weight": (lambda whole, _: whole.chunk(4, 1), [f"{d}.weight" for d in DRAWN]),
+    ".spatial.bias": (lambda whole, _: whole.unbind(), [f"{d}.bias" for d in DRAWN]),
+    "classifier.weight": (lambda whole, _: [whole[..., None, None]], ["cls_head.fc.weight"])}
+
 # %% ../../nbs/57_models.weights.ipynb #9b4bc5d6
 SEQUENCE_NAMES = (  # ours -> SkelAct's
     ("body.position.", "backbone.net_l."), ("body.motion.", "backbone.net_m."),
     ("body.conv", "backbone.conv"), ("drop.", "backbone.drop6."), ("fc7.", "backbone.fc7."),
+    ("classifier.", "cls_head.fc."))
+TWO_STREAM_NAMES = (
+    ("position.", "backbone.net_l."), ("motion.", "backbone.net_m."), (".mixing", ".trans_mat"),
+    ("conv", "backbone.conv"), ("drop4", "backbone.drop4"), ("fc", "backbone.fc"),
     ("classifier.", "cls_head.fc."))
 
 # %% ../../nbs/57_models.weights.ipynb #d9337848
@@ -82,8 +107,11 @@ KEY_MAPS = {  # class -> replacements and cuts
     STGCN: (STGCN_NAMES, {}),
     STGCNpp: (STGCNPP_NAMES, STGCNPP_CUTS),
     AGCN: (AGCN_NAMES, AGCN_CUTS),
+    DynamicGCN: (DYNAMIC_NAMES, DYNAMIC_CUTS),
     HCN: (SEQUENCE_NAMES, {}),
-    HCNBaseline: (SEQUENCE_NAMES, {})}
+    HCNBaseline: (SEQUENCE_NAMES, {}),
+    TaCNN: (SEQUENCE_NAMES, {}),
+    TwoStreamCNN: (TWO_STREAM_NAMES, {})}
 
 
 def to_reference(
@@ -153,9 +181,10 @@ def _options(name, config, defaults, only, per_stage=tuple):
     return options
 
 # %% ../../nbs/57_models.weights.ipynb #6dbd0b5a
-def _read_head(kind, head):  # the options of a head that must be of this kind
+def _read_head(kind, head, **only):  # the options of a head that must be of this kind
     choose("head", head.get("type", kind), [kind])
-    return _options(kind, head, {"num_classes": None, "in_channels": None}, {"dropout": (0, 0)})
+    return _options(kind, head, {"num_classes": None, "in_channels": None},
+                    {"dropout": (0, 0)} | only)
 
 def _fitted(model, head):  # the model, if the head fits
     if head["in_channels"] != model.classifier.in_features:
@@ -202,6 +231,18 @@ def _read_stgcn(backbone, head):  # the network of an STGCN configuration, and i
     return model, {f"backbone.gcn.{i}.gcn.A": stage.spatial.graph.clone()
                    for i, stage in enumerate(model.stages)}
 
+# %% ../../nbs/57_models.weights.ipynb #00189b02
+def _read_dynamic(backbone, head):  # the network of a DGCN configuration, and its fixed buffers
+    options = _options("DGCN", backbone, {
+        "graph_cfg": None, "in_channels": 3, "alpha": 0.6, "clip_len": 64},
+        {"data_bn": (True, True), "lamb": (1, 1)})
+    _options("graph_cfg", options.pop("graph_cfg"), {}, {
+        "layout": ("openpose-18", "ntu-rgb+d"), "strategy": ("spatial", "agcn")})
+    persons = {"num_person": (2, head.get("num_person", 2))}              # any number will do
+    head = _read_head("STGCNHead", head, spatial_type=("avg", "avg"), **persons)
+    model = _fitted(DynamicGCN("nturgb+d", head["num_classes"], **options), head)
+    return model, {"backbone.A": model.stages[0].spatial.graph.detach().clone()}
+
 # %% ../../nbs/57_models.weights.ipynb #3060d03e
 def _sequence_network(network, options, head):  # a convolutional network, which has no buffers
     joints = {"num_node": options.pop("num_joints"), "inward": [], "center": 0}
@@ -222,11 +263,23 @@ def _read_hcn(backbone, head):
     raise ValueError(f"HCN: with_bn and reduce are {switches}, but published are only "
                      "(False, 'flatten'), which is HCN, and (True, 'mean'), HCN-Baseline")
 
+def _read_two_stream(backbone, head):
+    options = _options("TSCNN", backbone, SEQUENCE_BACKBONE | {"clip_len": 32}, {})
+    return _sequence_network(TwoStreamCNN, options, head)
+
+def _read_ta(backbone, head):
+    options = _options("TaCNN", backbone, SEQUENCE_BACKBONE | {
+        "groups": (10, 6), "squeeze_factor": 1}, {})
+    return _sequence_network(TaCNN, options, head)
+
 # %% ../../nbs/57_models.weights.ipynb #98220e48
 READERS = {  # type of the backbone -> (backbone, head) to model, fixed buffers
     "STGCN": _read_stgcn,
     "AAGCN": _read_agcn,
-    "HCN": _read_hcn}
+    "DGCN": _read_dynamic,
+    "HCN": _read_hcn,
+    "TaCNN": _read_ta,
+    "TSCNN": _read_two_stream}
 
 
 def from_reference(

@@ -17,11 +17,12 @@ import torch.nn as nn
 import torch.nn.functional as F
 
 from skelbook.models.blocks import count_parameters
+from skelbook.models.checkpoints import read_checkpoint
 from skelbook.models.sequence_blocks import count_module_operations
 from skelbook.models.weights import KEY_MAPS, from_reference, to_reference
 
 DATA = Path(__file__).parent / "data"
-MODELS = ("hcn", "hcn_baseline")
+MODELS = ("two_stream_cnn", "hcn", "hcn_baseline", "ta_cnn")
 CASES = {f"{name}-{variant}": case for name in MODELS for variant, case in
          json.loads((DATA / f"{name}.json").read_text())["variants"].items()}
 every = pytest.mark.parametrize("name", CASES)
@@ -195,11 +196,32 @@ def test_dropout_is_where_the_reference_has_it(name):
     assert found == dict(case["dropout"])
 
 
+@pytest.mark.parametrize("prefix", ["", "module."])
+@pytest.mark.parametrize("new", [True, False])
+@fresh
+def test_a_checkpoint_file_gives_the_same_scores(name, new, prefix, tmp_path):
+    "A file as MMCV writes it: weights, maybe of a model that several devices shared, and the rest."
+    case, x = CASES[name], batch(CASES[name])[0]
+    model = build(case)
+    optimizer = torch.optim.Adam(model.parameters())
+    model(x[:1]).sum().backward()
+    optimizer.step()
+    state = {prefix + key: torch.as_tensor(value) for key, value in weights(case).items()}
+    torch.save({"meta": {"epoch": 500, "mmcv_version": "1.5.0", "CLASSES": None, "hook_msgs": {}},
+                "state_dict": state, "optimizer": optimizer.state_dict()},
+               tmp_path / "best.pth", _use_new_zipfile_serialization=new)
+    read, meta = read_checkpoint(tmp_path / "best.pth")
+    other = from_reference({"type": "SkeletonGCN", **case["config"]}, read, torch.float64)
+    with torch.no_grad():
+        assert torch.equal(other.eval()(x), build(case).eval()(x))
+    assert meta["epoch"] == 500
+
+
 @fresh
 def test_a_fresh_model_starts_by_the_rules_of_the_reference(name):
     case = CASES[name]
     torch.manual_seed(0)
-    tensors = to_reference(build(case, filled=False))
+    tensors = to_reference(build(case, torch.float32, filled=False))
     assert {key for key, *_ in case["init"]} == set(case["grad_keys"])
     for key, rule, *value in case["init"]:
         tensor, slack = tensors[key].detach(), 6 / tensors[key].numel() ** 0.5
@@ -212,6 +234,6 @@ def test_a_fresh_model_starts_by_the_rules_of_the_reference(name):
             assert tensor.std().item() == pytest.approx(value[0], rel=slack), key
             assert tensor.abs().max() > 2 * value[0] or tensor.numel() < 200, key
         elif rule == "orthogonal":
-            torch.testing.assert_close(tensor @ tensor.T, torch.eye(len(tensor)).to(tensor))
+            torch.testing.assert_close(tensor @ tensor.T, torch.eye(len(tensor)))
         else:
             pytest.fail(f"nothing checks the rule {rule!r} of {key}")
