@@ -181,10 +181,10 @@ def _options(name, config, defaults, only, per_stage=tuple):
     return options
 
 # %% ../../nbs/57_models.weights.ipynb #6dbd0b5a
-def _read_head(kind, head, **only):  # the options of a head that must be of this kind
+def _read_head(kind, head, **more):  # the options of a head that must be of this kind
     choose("head", head.get("type", kind), [kind])
-    return _options(kind, head, {"num_classes": None, "in_channels": None},
-                    {"dropout": (0, 0)} | only)
+    return _options(kind, head, {"num_classes": None, "in_channels": None, **more},
+                    {"dropout": (0, 0)})
 
 def _fitted(model, head):  # the model, if the head fits
     if head["in_channels"] != model.classifier.in_features:
@@ -238,8 +238,7 @@ def _read_dynamic(backbone, head):  # the network of a DGCN configuration, and i
         {"data_bn": (True, True), "lamb": (1, 1)})
     _options("graph_cfg", options.pop("graph_cfg"), {}, {
         "layout": ("openpose-18", "ntu-rgb+d"), "strategy": ("spatial", "agcn")})
-    persons = {"num_person": (2, head.get("num_person", 2))}              # any number will do
-    head = _read_head("STGCNHead", head, spatial_type=("avg", "avg"), **persons)
+    head = _read_head("STGCNHead", head, num_person=2)                    # any number will do
     model = _fitted(DynamicGCN("nturgb+d", head["num_classes"], **options), head)
     return model, {"backbone.A": model.stages[0].spatial.graph.detach().clone()}
 
