@@ -48,7 +48,7 @@ class Batch:
     following: torch.Tensor | None = None    # the next frame of each, (N, M, F, V, C)
     picks: torch.Tensor | None = None        # places to pick after transforming, (N, S, L)
     draws: torch.Tensor | None = None        # uniform numbers in [0, 1), (N, any)
-    weights: torch.Tensor | None = None      # of the later of two places, (N, L)
+    weights: torch.Tensor | None = None      # of the second of two mixed frames, (N, L)
 
     def to(self, device):
         "The same batch on another device."
