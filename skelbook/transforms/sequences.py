@@ -33,6 +33,13 @@ def _pieces(pipeline, num_frames, samples, passes):
     return random_crop(num_frames, keys, min_ratio=pipeline.min_ratio,
                        max_ratio=pipeline.max_ratio, min_len=pipeline.min_len)
 
+
+def _draws(pipeline, samples, passes):
+    "Numbers for the turns of some clips in training, (N, 3); None where nothing is turned."
+    if passes is None or not pipeline.rotation or find_layout(pipeline.layout).dims == 2:
+        return None
+    return torch.from_numpy(keyed_uniform(pipeline.seed, passes, samples, "view", 3))
+
 # %% ../../nbs/37_transforms.sequences.ipynb #84c93263
 @dataclass(frozen=True)
 class SequencePipeline:
@@ -70,12 +77,9 @@ class SequencePipeline:
         "`Batch` of `samples`, (N,): the frames on both sides of each new one, and their weights."
         pieces = _pieces(self, clips.num_frames[samples].astype(np.int64), samples, passes)
         frames, weights = neighbours(*pieces, self.clip_len)
-        more = {"weights": torch.from_numpy(weights)}
-        if passes is not None and self.rotation and find_layout(self.layout).dims == 3:
-            draws = keyed_uniform(self.seed, passes, samples, "view", 3)
-            more["draws"] = torch.from_numpy(draws)
-        frames = frames.reshape(len(samples), -1)                                # (N, 2K)
-        return fetch_stream(clips, samples, frames, self.persons, self.stream, **more)
+        return fetch_stream(clips, samples, frames.reshape(len(samples), -1), self.persons,
+                            self.stream, weights=torch.from_numpy(weights),
+                            draws=_draws(self, samples, passes))
 
     def inputs(self, batch):
         "The chosen stream, (N, 1, M, K, V, C), on the device of the batch."
