@@ -723,6 +723,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                        'skelbook/learner/recipes.py'),
                                           'skelbook.learner.recipes._data_name': ( 'learner.recipes.html#_data_name',
                                                                                    'skelbook/learner/recipes.py'),
+                                          'skelbook.learner.recipes._demo': ('learner.recipes.html#_demo', 'skelbook/learner/recipes.py'),
+                                          'skelbook.learner.recipes._small': ('learner.recipes.html#_small', 'skelbook/learner/recipes.py'),
                                           'skelbook.learner.recipes._starting_point': ( 'learner.recipes.html#_starting_point',
                                                                                         'skelbook/learner/recipes.py'),
                                           'skelbook.learner.recipes.as_published': ( 'learner.recipes.html#as_published',

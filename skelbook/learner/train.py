@@ -25,6 +25,7 @@ from .recipes import Plan
 from .schedule import rate_of
 from ..models.zoo import MODELS, create_model
 from ..transforms.pipelines import GraphPipeline, WholeClipPipeline, prepare_clips
+from ..transforms.sequences import SequencePipeline
 
 # %% ../../nbs/66_learner.train.ipynb #773e07ec
 @dataclass(frozen=True)
@@ -61,6 +62,9 @@ def make_pipeline(
                 persons=persons, seed=recipe.seed)
     if recipe.pipeline == "whole-clip":
         return WholeClipPipeline(**same, degrees=round(recipe.rotation))
+    if recipe.pipeline == "sequence":
+        return SequencePipeline(**same, test_ratio=recipe.test_ratio,
+                                rotation=recipe.rotation / 180)
     return GraphPipeline(**same)
 
 # %% ../../nbs/66_learner.train.ipynb #aa4a008d

@@ -55,7 +55,7 @@ def brought(empty):
 
 # -- recipes
 
-EVERY = [*OWN, *published_recipes().values()]
+EVERY = [*OWN.values(), *published_recipes().values()]
 
 
 def test_every_recipe_is_found_by_its_three_names():
@@ -64,7 +64,7 @@ def test_every_recipe_is_found_by_its_three_names():
     for name, recipe in zip(names, EVERY, strict=True):
         if recipe.model in MODELS:
             assert find_recipe(*name) == recipe
-    assert {recipe.stream for recipe in OWN} == set(STREAMS)
+    assert {recipe.stream for recipe in OWN.values()} == set(STREAMS)
 
 
 MAY_BE_0 = {"seed", "width", "depth", "rotation", "warmup"}

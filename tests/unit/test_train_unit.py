@@ -13,6 +13,7 @@ from skelbook.data.store import Source, open_store, write_store
 from skelbook.learner.recipes import DEMO, OWN, plan
 from skelbook.learner.train import Setup, make_model, make_pipeline, prepare_run
 from skelbook.transforms.pipelines import GraphPipeline, WholeClipPipeline
+from skelbook.transforms.sequences import SequencePipeline
 
 ENTRY = CATALOGUE["synthetic"]
 
@@ -36,10 +37,10 @@ def toy(monkeypatch, tmp_path):
 
 # -- objects
 
-@pytest.mark.parametrize("recipe", OWN, ids=lambda r: f"{r.model}-{r.data}-{r.stream}")
+@pytest.mark.parametrize("recipe", OWN.values(), ids=lambda r: f"{r.model}-{r.data}-{r.stream}")
 def test_a_pipeline_has_the_settings_of_its_recipe(recipe):
     pipeline = make_pipeline(replace(recipe, seed=5), "nturgb+d", persons=1)
-    kinds = {"graph": GraphPipeline, "whole-clip": WholeClipPipeline}
+    kinds = {"graph": GraphPipeline, "whole-clip": WholeClipPipeline, "sequence": SequencePipeline}
     assert type(pipeline) is kinds[recipe.pipeline]
     assert (pipeline.stream, pipeline.clip_len, pipeline.clips) == (
         recipe.stream, recipe.clip_len, recipe.clips)
