@@ -71,8 +71,7 @@ class TwoStreamCNN(nn.Module):
 
     Shapes: (N, M, T, V, C) -> (N, num_classes); any number of persons.
     Defaults are those of SkelAct's configurations.
-    Raises: `ValueError` for an unknown layout, for a `clip_len` that is no multiple of 8, and for
-    clips of other frames, joints or channels.
+    Raises: `ValueError` for an unknown layout, a `clip_len` that is no multiple of 8, other clips.
     Source: Li et al., ICMEW 2017; SkelAct 0.1.0 (commit 5bf18c0).
     """
     def __init__(self,
