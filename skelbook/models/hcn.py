@@ -26,26 +26,26 @@ def _branch(num_joints, in_channels):  # (n, C, T, V) -> (n, 64, T // 4, 8)
     joints = xavier(nn.Conv2d(num_joints, 32, 3, padding=1))
     return joint_branch(point, time, joints)
 
-# %% ../../nbs/48_models.hcn.ipynb #e97e0f73
+# %% ../../nbs/48_models.hcn.ipynb #234bc25d
 class HCN(nn.Module):
     """HCN: features of each joint, then of all joints together, from positions and their changes.
 
     Shapes: (N, M, T, V, C) -> (N, num_classes), for T = clip_len and any M from 1 on.
-    Defaults are those of the paper's experiments as SkelAct repeats them, with 64 frames.
-    Raises: `ValueError` for a `clip_len` that is no multiple of 16, an unknown layout, and clips of
-    other frames, joints or channels.
+    Defaults are those of SkelAct, which resizes clips to 64 frames where the paper has 32.
+    Raises: `ValueError` for a `clip_len` that is no multiple of 16, for an unknown layout, and for
+    clips of other frames, joints or channels.
     Source: Li et al., IJCAI 2018; SkelAct 0.1.0 (commit 5bf18c0).
     """
     def __init__(self,
                  layout="nturgb+d",   # skeleton of V joints: name, dict or `Layout`
                  num_classes=60,
-                 clip_len=64,         # T; `fc7` has weights for each frame that is left
+                 clip_len=64,         # T: `fc7` has weights for every frame that is left of it
                  in_channels=3,       # C
                  ):
         super().__init__()
         if clip_len < 16 or clip_len % 16:
-            raise ValueError(f"clip_len is {clip_len}, but it is halved four times: give a multiple "
-                             "of 16")
+            raise ValueError(f"clip_len is {clip_len}, but the network halves it four times: it "
+                             "must be a multiple of 16")
         num_joints = len(find_layout(layout).joints)
         self.shape = (clip_len, num_joints, in_channels)
         self.body = JointBody(*(_branch(num_joints, in_channels) for _ in range(2)))

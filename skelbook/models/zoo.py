@@ -8,11 +8,18 @@ __all__ = ['MODELS', 'list_models', 'create_model']
 # %% ../../nbs/56_models.zoo.ipynb #cf753b95
 from ..core import choose
 from .agcn import AGCN
+from .hcn import HCN
+from .hcn_baseline import HCNBaseline
 from .stgcn import STGCN
 from .stgcnpp import STGCNpp
 
 # %% ../../nbs/56_models.zoo.ipynb #c784a639
-MODELS = {"stgcn": STGCN, "stgcnpp": STGCNpp, "agcn": AGCN}
+MODELS = {
+    "stgcn": STGCN,
+    "stgcnpp": STGCNpp,
+    "agcn": AGCN,
+    "hcn": HCN,
+    "hcn_baseline": HCNBaseline}
 
 
 def list_models():  # a list of names

@@ -11,7 +11,7 @@ from skelbook.models.checkpoints import read_checkpoint
 from skelbook.models.stgcn import STGCN
 from skelbook.models.stgcnpp import MultiScaleUnit, STGCNpp
 from skelbook.models.weights import from_original, from_reference, load_reference, to_reference
-from skelbook.models.zoo import MODELS, create_model
+from skelbook.models.zoo import create_model
 
 PAIR = [STGCN, STGCNpp]
 SMALL = {"base_width": 8, "num_stages": 3, "inflate_stages": (2,), "down_stages": (2,)}
@@ -88,7 +88,7 @@ def test_other_joints_or_channels_are_refused(network, shape):
         small(network)(torch.zeros(shape))
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", ["stgcn", "stgcnpp", "agcn"])
 def test_data_as_wide_as_the_network_needs_no_first_stage(name):
     model = create_model(name, "coco", 5, in_channels=8, **SMALL)
     assert len(model.stages) == 2 and all(stage.shortcut is not None for stage in model.stages)
