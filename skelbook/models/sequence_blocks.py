@@ -74,10 +74,10 @@ small_linear = classifier   # (features in, features out): a hidden layer starts
 
 # %% ../../nbs/46_models.sequence_blocks.ipynb #6599cd9e
 def joint_branch(
-    point,   # module for each joint alone, (n, C, T, V) -> (n, 64, T, V)
-    time,    # module for each joint over frames, (n, 64, T, V) -> (n, 32, T, V)
-    joints,  # module for all joints, (n, V, T, 32) -> (n, 32, T, 32)
-):           # module, (n, C, T, V) -> (n, 64, T // 4, 8)
+    point,   # module for each joint alone, (N·M, C, T, V) -> (N·M, 64, T, V)
+    time,    # module for each joint over frames, (N·M, 64, T, V) -> (N·M, 32, T, V)
+    joints,  # module for all joints, (N·M, V, T, 32) -> (N·M, 32, T, 32)
+):           # module, (N·M, C, T, V) -> (N·M, 64, T // 4, 8)
     "A branch that turns joints into channels, with the parts in front of and behind the turn."
     return nn.Sequential(
         point, nn.ReLU(inplace=True), time, SwapJoints(), joints, nn.MaxPool2d(2),
@@ -86,7 +86,7 @@ def joint_branch(
 # %% ../../nbs/46_models.sequence_blocks.ipynb #a6f7aec3
 def normed_point(
     in_channels,  # C
-):                # module, (n, C, T, V) -> (n, 64, T, V)
+):                # module, (N·M, C, T, V) -> (N·M, 64, T, V)
     "Features of each joint alone, normalised."
     return nn.Sequential(xavier(nn.Conv2d(in_channels, 64, 1, bias=False)), nn.BatchNorm2d(64))
 
