@@ -12,14 +12,18 @@ from .hcn import HCN
 from .hcn_baseline import HCNBaseline
 from .stgcn import STGCN
 from .stgcnpp import STGCNpp
+from .ta_cnn import TaCNN
+from .two_stream_cnn import TwoStreamCNN
 
 # %% ../../nbs/56_models.zoo.ipynb #c784a639
 MODELS = {
     "stgcn": STGCN,
     "stgcnpp": STGCNpp,
     "agcn": AGCN,
+    "two_stream_cnn": TwoStreamCNN,
     "hcn": HCN,
-    "hcn_baseline": HCNBaseline}
+    "hcn_baseline": HCNBaseline,
+    "ta_cnn": TaCNN}
 
 
 def list_models():  # a list of names
