@@ -133,20 +133,29 @@ def _problems(own, fixed, given):  # what is wrong -> the keys
         "of another shape": [f"{key} {tuple(given[key].shape)}, not {tuple(expected[key].shape)}"
                              for key in known if key not in fitting],
         "different from the graph": [key for key in fitting if key in fixed and not torch.equal(
-            given[key].to(fixed[key]), fixed[key])]}
+            given[key].float().cpu(), fixed[key].float().cpu())]}
 
 # %% ../../nbs/57_models.weights.ipynb #73b534c2
+FIXED = {  # class -> what its toolbox stores and never changes: reference key -> tensor
+    STGCN: lambda model: {f"backbone.gcn.{i}.gcn.A": stage.spatial.graph.clone()
+                          for i, stage in enumerate(model.stages)},
+    AGCN: lambda model: {"backbone.A": model.stages[0].spatial.graph.detach().clone()},
+    DynamicGCN: lambda model: {"backbone.A": model.stages[0].spatial.graph.detach().clone()}}
+
+# %% ../../nbs/57_models.weights.ipynb #3ceae2f9
 def load_reference(
-    model,       # a model that has a reference, changed in place
+    model,       # a freshly initialised model that has a reference, changed in place
     state_dict,  # reference key -> tensor or array
-    fixed=None,  # reference key -> what the toolbox stores and never changes, as tensors
+    fixed=None,  # reference key -> what is stored and never changes; None: the model's own graph
 ):               # the model
     """The model, with the weights of a toolbox.
 
     Raises: `ValueError` listing keys that are missing, unexpected, of another shape, or fixed and
     different; the model is unchanged then.
     """
-    own, fixed = to_reference(model), fixed or {}
+    own = to_reference(model)
+    if fixed is None:
+        fixed = FIXED.get(type(model), lambda model: {})(model)
     given = {key.replace("cls_head.fc_cls.", "cls_head.fc."): torch.as_tensor(value)
              for key, value in state_dict.items()}
     problems = {kind: keys for kind, keys in _problems(own, fixed, given).items() if keys}
@@ -218,35 +227,31 @@ def _graph_network(network, name, only, mode, backbone, head, per_stage=tuple):
     return _fitted(model, head)
 
 # %% ../../nbs/57_models.weights.ipynb #b851c32c
-def _read_agcn(backbone, head):  # the network of an AAGCN configuration, and its fixed buffers
-    model = _graph_network(AGCN, "AAGCN", AGCN_ONLY, "spatial", backbone, head)
-    return model, {"backbone.A": model.stages[0].spatial.graph.detach().clone()}
+def _read_agcn(backbone, head):  # the network of an AAGCN configuration
+    return _graph_network(AGCN, "AAGCN", AGCN_ONLY, "spatial", backbone, head)
 
-def _read_stgcn(backbone, head):  # the network of an STGCN configuration, and its fixed buffers
+def _read_stgcn(backbone, head):  # the network of an STGCN configuration
     parts = backbone, head, (tuple, list)        # values for every stage; AAGCN takes only tuples
     if any(plus in _each(backbone.get(option), (tuple, list))
            for option, plus in (("gcn_adaptive", "init"), ("tcn_type", "mstcn"))):
-        return _graph_network(STGCNpp, "ST-GCN++", STGCNPP_ONLY, "spatial", *parts), {}
-    model = _graph_network(STGCN, "ST-GCN", STGCN_ONLY, "stgcn_spatial", *parts)
-    return model, {f"backbone.gcn.{i}.gcn.A": stage.spatial.graph.clone()
-                   for i, stage in enumerate(model.stages)}
+        return _graph_network(STGCNpp, "ST-GCN++", STGCNPP_ONLY, "spatial", *parts)
+    return _graph_network(STGCN, "ST-GCN", STGCN_ONLY, "stgcn_spatial", *parts)
 
 # %% ../../nbs/57_models.weights.ipynb #00189b02
-def _read_dynamic(backbone, head):  # the network of a DGCN configuration, and its fixed buffers
+def _read_dynamic(backbone, head):  # the network of a DGCN configuration
     options = _options("DGCN", backbone, {
         "graph_cfg": None, "in_channels": 3, "alpha": 0.6, "clip_len": 64},
         {"data_bn": (True, True), "lamb": (1, 1)})
     _options("graph_cfg", options.pop("graph_cfg"), {}, {
         "layout": ("openpose-18", "ntu-rgb+d"), "strategy": ("spatial", "agcn")})
     head = _read_head("STGCNHead", head, num_person=2)                    # any number will do
-    model = _fitted(DynamicGCN("nturgb+d", head["num_classes"], **options), head)
-    return model, {"backbone.A": model.stages[0].spatial.graph.detach().clone()}
+    return _fitted(DynamicGCN("nturgb+d", head["num_classes"], **options), head)
 
 # %% ../../nbs/57_models.weights.ipynb #3060d03e
-def _sequence_network(network, options, head):  # a convolutional network, which has no buffers
+def _sequence_network(network, options, head):  # a convolutional network
     joints = {"num_node": options.pop("num_joints"), "inward": [], "center": 0}
     head = _read_head("CNNHead", head)
-    return _fitted(network(joints, head["num_classes"], **options), head), {}
+    return _fitted(network(joints, head["num_classes"], **options), head)
 
 SEQUENCE_BACKBONE = {"in_channels": 3, "num_joints": 25}
 
@@ -272,7 +277,7 @@ def _read_ta(backbone, head):
     return _sequence_network(TaCNN, options, head)
 
 # %% ../../nbs/57_models.weights.ipynb #98220e48
-READERS = {  # type of the backbone -> (backbone, head) to model, fixed buffers
+READERS = {  # type of the backbone -> (backbone, head) to model
     "STGCN": _read_stgcn,
     "AAGCN": _read_agcn,
     "DGCN": _read_dynamic,
@@ -293,9 +298,8 @@ def from_reference(
     """
     parts = _options("model", config, {"backbone": None, "cls_head": None}, {})
     read = READERS[choose("backbone", parts["backbone"].get("type"), READERS)]
-    model, fixed = read(parts["backbone"], parts["cls_head"])
-    model = model.to(dtype)
-    return model if state_dict is None else load_reference(model, state_dict, fixed)
+    model = read(parts["backbone"], parts["cls_head"]).to(dtype)
+    return model if state_dict is None else load_reference(model, state_dict)
 
 # %% ../../nbs/57_models.weights.ipynb #ae0f3103
 ORIGINAL_NAMES = (  # of the authors' tensors -> the toolboxes'; regular expressions
@@ -329,4 +333,5 @@ def from_original(
                   in_channels=len(state["data_bn.weight"]) // V).to(dtype)
     graphs = {f"backbone.gcn.{i}.gcn.A": graph for i in range(len(model.stages))}
     weights = {_from_original(key): value for key, value in state.items()}
-    return load_reference(model, weights | graphs | {"cls_head.fc.weight": head.flatten(1)})
+    head = {"cls_head.fc.weight": head.flatten(1)}
+    return load_reference(model, weights | graphs | head, fixed={})
