@@ -160,21 +160,45 @@ def _stage(graph, in_channels, out_channels, frames, stride=1, added=True):
         across.conv.reset_parameters()                   # the one layer with PyTorch's own start
     return Stage(unit, TemporalUnit(out_channels, out_channels, stride=stride), across)
 
-def _joint_counts(V, alpha):  # how many joints there are before and after each projection
-    counts = (V, int(V * alpha), int(int(V * alpha) * alpha))
-    if not 0 < alpha <= 1 or counts[-1] < 1:
-        raise ValueError(f"alpha is {alpha}: of {V} joints {counts[1]} and then {counts[2]} would be "
-                         "left; it must be at most 1, and leave one joint")
-    return counts
+def _stages(graphs, C, D, T):  # C channels in, D behind the first stage, 4 D out; T frames in
+    many, some, few = (len(graph[0]) for graph in graphs)
+    return nn.Sequential(
+        _stage(graphs[0], C, D, T, added=False),
+        *(_stage(graphs[0], D, D, T) for _ in range(3)),
+        _stage(graphs[0], D, 2 * D, T, stride=2),
+        JointProjection(many, some, 2 * D),
+        *(_stage(graphs[1], 2 * D, 2 * D, T // 2) for _ in range(2)),
+        _stage(graphs[1], 2 * D, 4 * D, T // 2, stride=2),
+        JointProjection(some, few, 4 * D),
+        *(_stage(graphs[2], 4 * D, 4 * D, T // 4) for _ in range(2)))
 
 # %% ../../nbs/45_models.dynamic_gcn.ipynb #6d3cb288
+def _joint_counts(V, alpha):  # how many joints there are at first, and behind each projection
+    if not 0 < alpha <= 1:
+        raise ValueError(f"alpha is {alpha}, but a projection leaves a part of the joints: it must "
+                         "be above 0 and at most 1")
+    counts = (V, int(V * alpha), int(int(V * alpha) * alpha))
+    if counts[-1] < 1:
+        raise ValueError(f"alpha is {alpha}: of {V} joints {counts[1]} and then {counts[2]} would "
+                         "be left, but one is needed")
+    return counts
+
+def _check(x, frames, training):
+    if x.shape[2] != frames:
+        raise ValueError(f"{x.shape[2]} frames, but the model is made for clips of {frames}: its "
+                         "context networks have a weight for every frame")
+    if training and x.shape[0] * x.shape[1] == 1:
+        raise ValueError("one person in the whole batch: the context networks are trained with "
+                         "statistics over persons, and need two or more")
+
+# %% ../../nbs/45_models.dynamic_gcn.ipynb #e6af1a6c
 class DynamicGCN(nn.Module):
     """Dynamic GCN: a graph network with a small network inside that draws a graph for every clip.
 
     Shapes: (N, M, T, V, C) -> (N, num_classes), for any M from 1 on and T = `clip_len`.
-    Defaults are those of SkelAct's configurations, from the paper.
-    Raises: `ValueError` for an unknown layout, for a `clip_len` or `alpha` that cannot be, for clips
-    of another length, other joints or channels, and for training on one person alone.
+    Defaults are those of SkelAct's configurations.
+    Raises: `ValueError` for an unknown layout, for a `clip_len` or `alpha` that cannot be, for
+    clips of another length, other joints or channels, and for training on one person alone.
     Source: Ye et al., ACM Multimedia 2020; SkelAct 0.1.0 (commit 5bf18c0).
     """
     subsets = "spatial"   # how the neighbours of a joint are divided
@@ -191,33 +215,17 @@ class DynamicGCN(nn.Module):
         if clip_len < 4 or clip_len % 4:
             raise ValueError(f"clip_len is {clip_len}, but must be a multiple of 4: the frames are "
                              "halved twice")
-        skeleton = bone_graph(layout)
-        many, some, few = _joint_counts(len(skeleton[0]), alpha)
-        body, first, second = (skeleton if joints == many else torch.full((3, joints, joints), 1e-6)
-                               for joints in (many, some, few))
-        w, self.clip_len = base_width, clip_len
-        self.data_norm = DataNorm(many, in_channels)
-        self.stages = nn.Sequential(
-            _stage(body, in_channels, w, clip_len, added=False),
-            *(_stage(body, w, w, clip_len) for _ in range(3)),
-            _stage(body, w, 2 * w, clip_len, stride=2),
-            JointProjection(many, some, 2 * w),
-            *(_stage(first, 2 * w, 2 * w, clip_len // 2) for _ in range(2)),
-            _stage(first, 2 * w, 4 * w, clip_len // 2, stride=2),
-            JointProjection(some, few, 4 * w),
-            *(_stage(second, 4 * w, 4 * w, clip_len // 4) for _ in range(2)))
-        self.classifier = classifier(4 * w, num_classes)
+        body, self.clip_len = bone_graph(layout), clip_len
+        graphs = [body if V == len(body[0]) else torch.full((3, V, V), 1e-6)
+                  for V in _joint_counts(len(body[0]), alpha)]
+        self.data_norm = DataNorm(len(body[0]), in_channels)
+        self.stages = _stages(graphs, in_channels, base_width, clip_len)
+        self.classifier = classifier(4 * base_width, num_classes)
 
     def features(self, x):
         "What the classifier sees, (N, M, T, V, C) -> (N, 4 · base_width)."
-        N, M, T = x.shape[:3]
-        if T != self.clip_len:
-            raise ValueError(f"{T} frames, but the model is made for clips of {self.clip_len}: its "
-                             "context networks have a weight for every frame")
-        if self.training and N * M == 1:
-            raise ValueError("one person in the whole batch: the context networks are trained with "
-                             "statistics over persons, and need two or more")
-        return pool_persons(self.stages(self.data_norm(x)), M)
+        _check(x, self.clip_len, self.training)
+        return pool_persons(self.stages(self.data_norm(x)), x.shape[1])
 
     def forward(self, x):
         "One score per class, (N, M, T, V, C) -> (N, num_classes)."

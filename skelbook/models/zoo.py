@@ -8,6 +8,7 @@ __all__ = ['MODELS', 'list_models', 'create_model']
 # %% ../../nbs/56_models.zoo.ipynb #cf753b95
 from ..core import choose
 from .agcn import AGCN
+from .dynamic_gcn import DynamicGCN
 from .hcn import HCN
 from .hcn_baseline import HCNBaseline
 from .stgcn import STGCN
@@ -20,6 +21,7 @@ MODELS = {
     "stgcn": STGCN,
     "stgcnpp": STGCNpp,
     "agcn": AGCN,
+    "dynamic_gcn": DynamicGCN,
     "two_stream_cnn": TwoStreamCNN,
     "hcn": HCN,
     "hcn_baseline": HCNBaseline,

@@ -79,7 +79,7 @@ def save_figure(
 # %% ../../nbs/81_report.figures.ipynb #d3dbb1c3
 def draw_learned_graph(
     graph,     # learned graph of one stage, (K, V, V)
-    body,      # graph that it began as, (K, V, V)
+    body,      # graph that it began as, (K, V, V), or with another K
     layout,    # joint layout
     links=12,  # new links to draw on the body
 ):             # the figure
@@ -87,7 +87,7 @@ def draw_learned_graph(
     layout = find_layout(layout)
     joints = layout.joints
     panels = {"the body": body.sum(0), "learned": graph.sum(0),
-              "learned minus body": (graph - body).sum(0)}
+              "learned minus body": graph.sum(0) - body.sum(0)}
     fig, axes = plt.subplots(2, 2, figsize=(9.2, 9.8), layout="constrained")
     fig.get_layout_engine().set(hspace=0.06)
     bound = max(np.abs(panels[title]).max() for title in ("the body", "learned"))
