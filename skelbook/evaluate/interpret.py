@@ -29,7 +29,7 @@ def joint_shares(
     "What share of a class's contributions each joint has, every clip counted alike."
     clips = looks.double().sum(1)
     clips = clips / clips.sum(1, keepdim=True).clamp_min(1e-300)
-    member = torch.nn.functional.one_hot(labels, num_classes).double()          # (N, K)
+    member = torch.nn.functional.one_hot(labels.long(), num_classes).double()   # (N, K)
     return (100 * (member.T @ clips) / member.sum(0)[:, None]).cpu().numpy()
 
 # %% ../../nbs/72_evaluate.interpret.ipynb #915b62b3

@@ -118,7 +118,7 @@ def published_recipes():  # {(model, data, stream): `Recipe`}
 DEMO = replace(GRAPH, model="agcn", data="synthetic", clip_len=32, clips=3, width=16, depth=5,
                epochs=12, repeat=1, batch=32, shards=1)
 SMALL = replace(GRAPH, model="agcn", data="nw-ucla-xview", pipeline="whole-clip", clip_len=52,
-                clips=1, rotation=60, epochs=65, batch=16, shards=1, schedule="step",
+                clips=1, rotation=60, epochs=65, batch=32, shards=1, schedule="step",
                 milestones=(50,), warmup=5, weight_decay=1e-4, eval_every=5)
 
 # %% ../../nbs/64_learner.recipes.ipynb #e574eb94
@@ -150,7 +150,8 @@ def _starting_point(model, data, stream, entry):
     "A recipe for a data set that has none of its own."
     if entry.reader == "annotations":
         return as_published(model, data, stream)
-    small, layout = replace(_small(model), data=data, stream=stream), find_layout(entry.layout)
+    small = replace(_small(model), data=data, stream=stream, rotation=20)
+    layout = find_layout(entry.layout)
     if layout.dims == 3 and layout.name != "nturgb+d":
         return small
     own = AS_PUBLISHED[model]

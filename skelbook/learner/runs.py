@@ -126,7 +126,8 @@ def provenance(
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
     return {"versions": versions, "commit": commit(), "package_hash": package_hash(),
-            "device": name, "threads": torch.get_num_threads()}
+            "device": name, "threads": torch.get_num_threads(),
+            "tf32": device.type == "cuda" and torch.backends.cudnn.allow_tf32}
 
 
 def now():  # "2026-01-31T12:00:00+00:00"

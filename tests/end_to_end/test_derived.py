@@ -24,7 +24,9 @@ from skelbook.evaluate.derived import finish as close
 from skelbook.evaluate.plans import plan_fusion, plan_scoring, plan_sweep
 from skelbook.evaluate.sweep import command_of
 from skelbook.learner.loop import predict
+from skelbook.learner.recipes import AS_PUBLISHED
 from skelbook.learner.runs import read_record, read_scores, run_state
+from skelbook.learner.train import model_options
 from skelbook.models.weights import to_reference
 from skelbook.models.zoo import create_model
 from skelbook.report.tables import collect_runs, results_table
@@ -253,17 +255,17 @@ def test_scores_with_more_clips_are_fused_like_runs(pair, tmp_path):
     np.testing.assert_allclose(fused["scores"].sum(1), 2, rtol=1e-12)
 
 
-@pytest.mark.parametrize("model", ["stgcn", "stgcnpp", "agcn"])
+@pytest.mark.parametrize("model", AS_PUBLISHED)
 def test_a_published_checkpoint_is_tested_with_the_published_settings(model, tmp_path):
-    data = str(random_clips(tmp_path / "noise.skel"))
-    theirs = create_model(model, "coco", num_classes=2, num_persons=1)
+    data, published = str(random_clips(tmp_path / "noise.skel")), AS_PUBLISHED[model]
+    theirs = create_model(model, "coco", num_classes=2, **model_options(published, persons=1))
     state = {f"module.{k}": v.clone() for k, v in to_reference(theirs).items()}
     torch.save({"state_dict": state, "meta": {"epoch": 16}, "optimizer": {"lr": 0.1}},
                tmp_path / "theirs.pth")
     planned = plan_scoring(checkpoint=str(tmp_path / "theirs.pth"), model=model, data=data,
-                           stream="bone", clips=2, out=str(tmp_path / "out"))
+                           stream="bone", out=str(tmp_path / "out"))
     recipe = planned.plan.recipe
-    assert (recipe.width, recipe.depth, recipe.clip_len) == (64, 10, 100)
+    assert recipe == replace(published, data=recipe.data, stream="bone")
     with mock.patch.object(training, "project_root", lambda: tmp_path):
         scores = score_again(planned, io.StringIO())
         setup = training.prepare_run(planned.plan, io.StringIO())

@@ -173,7 +173,7 @@ def test_parameters_change_the_recipe_and_nothing_else(given, changed):
 @pytest.mark.parametrize("recipe, batch, changed", [
     (GRAPH, 128, (128, 8, 0.1)), (GRAPH, 64, (64, 4, 0.05)), (GRAPH, 16, (16, 1, 0.0125)),
     (GRAPH, 256, (256, 16, 0.2)), (GRAPH, 8, (8, 1, 0.00625)), (TURNED, 128, (128, 4, 1e-3)),
-    (SMALL, 64, (64, 1, 0.4))])
+    (SMALL, 64, (64, 1, 0.2))])
 def test_another_batch_scales_the_rate_of_sgd_and_keeps_the_size_of_a_shard(recipe, batch, changed,
                                                                              monkeypatch):
     monkeypatch.setattr(recipes, "find_recipe", lambda *names: recipe)
