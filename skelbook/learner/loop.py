@@ -100,8 +100,8 @@ class Replay:
     def _record(self, x):
         "The recorded pass, forward and back, for clips of the shape of `x`, (N, M, T, V, C)."
         kept = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
-        if silence := getattr(torch.autograd.graph, "set_warn_on_accumulate_grad_stream_mismatch", 0):
-            silence(False)                 # gradients arrive from the stream of the recording
+        warning = "set_warn_on_accumulate_grad_stream_mismatch"    # for recordings, it is expected
+        getattr(torch.autograd.graph, warning, bool)(False)
         recorded = torch.cuda.make_graphed_callables(nn.Sequential(self.model), (x,))
         for name, buffer in self.model.named_buffers():
             buffer.copy_(kept[name])
