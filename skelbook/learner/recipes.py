@@ -138,7 +138,7 @@ def _small(model):
     small = replace(AS_PUBLISHED[model], data=SMALL.data, pipeline="whole-clip", test_ratio=1.0,
                     rotation=60, batch=32, shards=1, eval_every=10)
     if small.optimizer == "sgd":
-        return small
+        return replace(small, lr=0.05, repeat=3, eval_every=5)
     return replace(small, epochs=400, milestones=(325, 365, 385))
 
 
