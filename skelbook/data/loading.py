@@ -49,6 +49,7 @@ class Batch:
     picks: torch.Tensor | None = None        # places to pick after transforming, (N, S, L)
     draws: torch.Tensor | None = None        # uniform numbers in [0, 1), (N, any)
     weights: torch.Tensor | None = None      # of the second of two mixed frames, (N, L)
+    image_size: torch.Tensor | None = None   # height and width in pixels, (N, 2)
 
     def to(self, device):
         "The same batch on another device."

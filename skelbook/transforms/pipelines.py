@@ -267,11 +267,15 @@ def prepare_clips(
     pipeline,       # has prepare and settings
     folder,         # where prepared stores are kept
     progress=None,  # called with (clips prepared, clips in all), when there is something to do
-):                  # `Clips` in float32, mapped, as `pipeline.prepare` makes them
+):                  # `Clips`, mapped, as `pipeline.prepare` makes them
     """The prepared clips of a store, made at the first call and found at the next.
+
+    A pipeline without settings prepares nothing; its clips are those of the store.
 
     Raises: what the pipeline raises about the layout of the data.
     """
+    if not pipeline.settings:
+        return store.clips
     origin = _made_from(store, pipeline)
     path = Path(folder) / f"{Path(store.path).stem}-{content_hash(origin)[:12]}.skel"
     clips = _intact(path, store)
