@@ -103,7 +103,7 @@ def _draw(volume, start, end, score, sigma, mirror):
     "Limbs with these ends (B, M, T, K, 2) and scores (B, M, T, K), by maximum, into a volume."
     first, last = _patch(start.minimum(end), start.maximum(end), sigma, volume)
     drawn = (score.double() >= FAINTEST) & (first <= last).all(-1)
-    drawn &= score.isfinite() & (end - start).isfinite().all(-1)
+    drawn &= score.isfinite() & (end - start).square().sum(-1).isfinite()
     pictures = _pictures(drawn, volume, mirror)
     first, last = first[drawn], last[drawn]
     lines = _lines(start[drawn], end[drawn], score[drawn], first, last)

@@ -152,6 +152,12 @@ def flip_joints(
 EDGE = 64            # the short edge, before the random cut
 
 
+def _cut_out(x, size):
+    "Joints (N, M, T, V, 3) in the box around everybody, and its size."
+    box = people_box(x, size)
+    return into_box(x, box, keep_zeros=True), box_size(box)
+
+
 def _training_view(x, size, draws, side, mirror):
     "Joints (N, M, T, V, 3) after a random cut, in squares of a given side, mirrored or not."
     new = short_edge(size, EDGE)
@@ -168,7 +174,53 @@ def _test_view(x, size, side, stretch):
     new = short_edge(size, side)
     return into_box(resize(x, size, new).double(), centre_box(new, side))
 
+# %% ../../nbs/38_transforms.volumes.ipynb #1d79d61c
+def _check(layout, stream):
+    "Raises `ValueError` for a layout or a stream that cannot be drawn."
+    layout = find_layout(layout)
+    choose("stream", stream, ("joint", "limb"))
+    if layout.dims != 2:
+        raise ValueError(f"layout {layout.name!r} is in space, and heatmaps are pictures: take a "
+                         "data set of 2D poses in pixels, such as layout 'coco'")
+    mirror_limbs(find_limbs(layout), mirror_joints(layout))
+
 # %% ../../nbs/38_transforms.volumes.ipynb #7a614436
+def _choice(pipeline, length, samples, passes):
+    "Frames of samples (N,) with these lengths, (N, F), and what else is random, (N, 23) or None."
+    if passes is None:
+        frames = test_frames(length, pipeline.clip_len, pipeline.clips)             # (N, S, T)
+        return frames.reshape(len(samples), -1), None
+    keys = keyed_uniform(pipeline.seed, passes, samples, "frames", pipeline.clip_len + 1)
+    draws = keyed_uniform(pipeline.seed, passes, samples, "view", 23)
+    return train_frames(length, keys, pipeline.clip_len), torch.from_numpy(draws)
+
+
+def _image_size(clips, samples):
+    "Height and width of the samples' pictures, int64, (N, 2); 1080 x 1920 where nobody knows."
+    if clips.image_size is None:
+        return torch.tensor([[1080, 1920]]).repeat(len(samples), 1)
+    return torch.from_numpy(clips.image_size[samples].astype(np.int64))
+
+
+def _view(pipeline, batch):
+    "Joints of a batch in the pixels of the volumes, (N, M, F, V, 3)."
+    x, size = _cut_out(clean_joints(batch.joints), batch.image_size)
+    if batch.draws is None:
+        return _test_view(x, size, pipeline.test_size, pipeline.stretch)
+    mirror = mirror_joints(pipeline.layout)
+    return _training_view(x, size, batch.draws, pipeline.size, mirror)
+
+
+def _drawn(x, size, pipeline, mirrored):
+    "The volumes of a pipeline's stream for joints (N, S, M, T, V, 3)."
+    mirror = mirror_joints(pipeline.layout) if mirrored else None
+    if pipeline.stream == "joint":
+        return joint_volume(x, size, pipeline.sigma, mirror)
+    limbs = find_limbs(pipeline.layout)
+    mirror = mirror_limbs(limbs, mirror) if mirrored else None
+    return limb_volume(x, limbs, size, pipeline.sigma, mirror)
+
+# %% ../../nbs/38_transforms.volumes.ipynb #a958a2b9
 @dataclass(frozen=True)
 class HeatmapPipeline:
     """Input of PoseC3D as MMAction2 makes it, batched.
@@ -189,19 +241,10 @@ class HeatmapPipeline:
     double: bool = True    # at test time: mirror images too, where there are several clips
     sigma: float = 0.6     # width of what is drawn, pixels
     seed: int = 0          # of the run
+    settings = {}          # of `prepare`, which does nothing
 
     def __post_init__(self):
-        layout = find_layout(self.layout)
-        choose("stream", self.stream, ("joint", "limb"))
-        if layout.dims != 2:
-            raise ValueError(f"layout {layout.name!r} is in space, and heatmaps are pictures: take "
-                             "a data set of 2D poses in pixels, such as layout 'coco'")
-        mirror_limbs(find_limbs(layout), mirror_joints(layout))
-
-    @property
-    def settings(self):
-        "What `prepare` does: nothing."
-        return {}
+        _check(self.layout, self.stream)
 
     def prepare(self, clips):
         "The same clips: the box depends on the frames that are chosen."
@@ -209,36 +252,18 @@ class HeatmapPipeline:
 
     def fetch(self, clips, samples, passes=None):
         "`Batch` of `samples`, (N,): frames drawn for their passes, (N,), or the test frames."
-        length, more = clips.num_frames[samples].astype(np.int64), {}
-        if passes is None:
-            frames = test_frames(length, self.clip_len, self.clips).reshape(len(samples), -1)
-        else:
-            keys = keyed_uniform(self.seed, passes, samples, "frames", self.clip_len + 1)
-            frames = train_frames(length, keys, self.clip_len)
-            draws = keyed_uniform(self.seed, passes, samples, "view", 23)
-            more["draws"] = torch.from_numpy(draws)
-        size = np.full((len(clips), 2), (1080, 1920)) if clips.image_size is None \
-            else clips.image_size
-        more["image_size"] = torch.from_numpy(size[samples].astype(np.int64))
-        return fetch_batch(clips, samples, frames, self.persons, **more)
+        length = clips.num_frames[samples].astype(np.int64)
+        frames, draws = _choice(self, length, samples, passes)
+        return fetch_batch(clips, samples, frames, self.persons, draws=draws,
+                           image_size=_image_size(clips, samples))
 
     def view(self, batch):
-        "Joints in the pixels of the volumes, (N, M, F, V, 3), on the device of the batch."
-        x = clean_joints(batch.joints)
-        box = people_box(x, batch.image_size)
-        x, size = into_box(x, box, keep_zeros=True), box_size(box)
-        if batch.draws is None:
-            return _test_view(x, size, self.test_size, self.stretch)
-        return _training_view(x, size, batch.draws, self.size, mirror_joints(self.layout))
+        "Joints in the pixels of the volumes, (N, S, M, T, V, 3), on the device of the batch."
+        x = _view(self, batch)
+        return x.unflatten(2, (-1, self.clip_len)).transpose(1, 2)
 
     def inputs(self, batch):
         "Heatmap volumes, (N, S, V or L, T, H, W), on the device of the batch; mirror images last."
-        x = self.view(batch).unflatten(2, (-1, self.clip_len)).transpose(1, 2)  # (N, S, M, T, V, 3)
-        testing, mirror = batch.draws is None, None
-        if testing and self.double and x.shape[1] > 1:
-            mirror = mirror_joints(self.layout)
-        size = (self.test_size if testing else self.size,) * 2
-        if self.stream == "joint":
-            return joint_volume(x, size, self.sigma, mirror)
-        limbs = find_limbs(self.layout)
-        return limb_volume(x, limbs, size, self.sigma, mirror and mirror_limbs(limbs, mirror))
+        x, testing = self.view(batch), batch.draws is None
+        side = self.test_size if testing else self.size
+        return _drawn(x, (side, side), self, testing and self.double and x.shape[1] > 1)
