@@ -118,8 +118,8 @@ def published_recipes():  # {(model, data, stream): `Recipe`}
 DEMO = replace(GRAPH, model="agcn", data="synthetic", clip_len=32, clips=3, width=16, depth=5,
                epochs=12, repeat=1, batch=32, shards=1)
 SMALL = replace(GRAPH, model="agcn", data="nw-ucla-xview", pipeline="whole-clip", clip_len=52,
-                clips=1, rotation=60, epochs=65, batch=32, shards=1, schedule="step",
-                milestones=(50,), warmup=5, weight_decay=1e-4, eval_every=5)
+                clips=1, rotation=60, epochs=20, batch=32, shards=1, schedule="step",
+                milestones=(15,), warmup=2, weight_decay=1e-4, eval_every=2)
 
 # %% ../../nbs/64_learner.recipes.ipynb #e574eb94
 def _demo(model):

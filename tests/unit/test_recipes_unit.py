@@ -182,7 +182,7 @@ def test_another_batch_scales_the_rate_of_sgd_and_keeps_the_size_of_a_shard(reci
     assert (scaled.batch, scaled.shards, scaled.lr) == changed
 
 
-@pytest.mark.parametrize("epochs, stairs", [(65, (50, 5)), (13, (10, 1)), (130, (100, 10)),
+@pytest.mark.parametrize("epochs, stairs", [(20, (15, 2)), (10, (8, 1)), (200, (150, 20)),
                                             (1, (1, 0))])
 def test_milestones_move_with_the_number_of_epochs(brought, epochs, stairs):
     recipe = plan(epochs=epochs, **brought).recipe
