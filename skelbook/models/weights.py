@@ -15,6 +15,7 @@ from .agcn import AGCN
 from .dynamic_gcn import DynamicGCN
 from .hcn import HCN
 from .hcn_baseline import HCNBaseline
+from .posec3d import PoseC3D
 from .stgcn import STGCN
 from .stgcnpp import STGCNpp
 from .ta_cnn import TaCNN
@@ -102,6 +103,12 @@ TWO_STREAM_NAMES = (
     ("conv", "backbone.conv"), ("drop4", "backbone.drop4"), ("fc", "backbone.fc"),
     ("classifier.", "cls_head.fc."))
 
+# %% ../../nbs/57_models.weights.ipynb #258922c8
+VOLUME_NAMES = (  # ours -> MMAction2's and PYSKL's
+    ("stem.", "backbone.conv1."), *((f"stages.{k}.", f"backbone.layer{k + 1}.") for k in range(4)),
+    ("classifier.", "cls_head.fc_cls."), (".squeeze.", ".conv1."), (".look.", ".conv2."),
+    (".expand.", ".conv3."), (".shortcut.", ".downsample."), (".norm.", ".bn."))
+
 # %% ../../nbs/57_models.weights.ipynb #d9337848
 KEY_MAPS = {  # class -> replacements and cuts
     STGCN: (STGCN_NAMES, {}),
@@ -111,7 +118,8 @@ KEY_MAPS = {  # class -> replacements and cuts
     HCN: (SEQUENCE_NAMES, {}),
     HCNBaseline: (SEQUENCE_NAMES, {}),
     TaCNN: (SEQUENCE_NAMES, {}),
-    TwoStreamCNN: (TWO_STREAM_NAMES, {})}
+    TwoStreamCNN: (TWO_STREAM_NAMES, {}),
+    PoseC3D: (VOLUME_NAMES, {})}
 
 
 def to_reference(
@@ -156,7 +164,8 @@ def load_reference(
     own = to_reference(model)
     if fixed is None:
         fixed = FIXED.get(type(model), lambda model: {})(model)
-    given = {key.replace("cls_head.fc_cls.", "cls_head.fc."): torch.as_tensor(value)
+    head = "cls_head.fc_cls." if "cls_head.fc_cls.weight" in own else "cls_head.fc."
+    given = {re.sub(r"^cls_head\.fc(_cls)?\.", head, key): torch.as_tensor(value)
              for key, value in state_dict.items()}
     problems = {kind: keys for kind, keys in _problems(own, fixed, given).items() if keys}
     if problems:
@@ -276,6 +285,35 @@ def _read_ta(backbone, head):
         "groups": (10, 6), "squeeze_factor": 1}, {})
     return _sequence_network(TaCNN, options, head)
 
+# %% ../../nbs/57_models.weights.ipynb #757ba91e
+SLOW_ONLY = {  # option -> the value if nothing is said, and the value that is needed
+    "depth": (50, 50), "style": ("pytorch", "pytorch"), "inflate_style": ("3x1x1", "3x1x1"),
+    **{option: (1, 1) for option in ("conv1_stride", "conv1_stride_s", "conv1_stride_t",
+                                     "pool1_stride", "pool1_stride_s", "pool1_stride_t",
+                                     "dilations")},
+    **{option: (False, False) for option in ("lateral", "advanced", "with_pool2")}}
+
+def _read_slow_only(backbone, head):
+    shape = dict.fromkeys(("in_channels", "base_channels", "num_stages", "stage_blocks", "inflate",
+                           "spatial_strides", "temporal_strides"))
+    options = _options("ResNet3dSlowOnly", backbone, shape | {"out_indices": ()}, SLOW_ONLY,
+                       (tuple, list))
+    stages = options["num_stages"]
+    for key, needed in {"inflate": (0, *(stages - 1) * (1,)), "out_indices": (stages - 1,)}.items():
+        if tuple(options[key] or needed) != needed:
+            raise ValueError(f"ResNet3dSlowOnly: {key} is {options[key]}, but a PoseC3D of "
+                             f"{stages} stages has {needed}")
+    choose("head", head.get("type", "I3DHead"), ["I3DHead"])
+    head = _options("I3DHead", head, {"num_classes": None, "in_channels": None, "dropout": 0.5,
+                                      "dropout_ratio": head.get("dropout", 0.5)},
+                    {"spatial_type": ("avg", "avg")})
+    maps = {"num_node": options["in_channels"], "inward": [], "center": 0}
+    model = PoseC3D(maps, head["num_classes"], "joint", options["base_channels"],
+                    *(options[key][:stages] for key in ("stage_blocks", "spatial_strides",
+                                                        "temporal_strides")),
+                    dropout=head["dropout_ratio"])
+    return _fitted(model, head)
+
 # %% ../../nbs/57_models.weights.ipynb #98220e48
 READERS = {  # type of the backbone -> (backbone, head) to model
     "STGCN": _read_stgcn,
@@ -283,7 +321,8 @@ READERS = {  # type of the backbone -> (backbone, head) to model
     "DGCN": _read_dynamic,
     "HCN": _read_hcn,
     "TaCNN": _read_ta,
-    "TSCNN": _read_two_stream}
+    "TSCNN": _read_two_stream,
+    "ResNet3dSlowOnly": _read_slow_only}
 
 
 def from_reference(

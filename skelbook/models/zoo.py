@@ -11,6 +11,7 @@ from .agcn import AGCN
 from .dynamic_gcn import DynamicGCN
 from .hcn import HCN
 from .hcn_baseline import HCNBaseline
+from .posec3d import PoseC3D
 from .stgcn import STGCN
 from .stgcnpp import STGCNpp
 from .ta_cnn import TaCNN
@@ -25,7 +26,8 @@ MODELS = {
     "two_stream_cnn": TwoStreamCNN,
     "hcn": HCN,
     "hcn_baseline": HCNBaseline,
-    "ta_cnn": TaCNN}
+    "ta_cnn": TaCNN,
+    "posec3d": PoseC3D}
 
 
 def list_models():  # a list of names
