@@ -7,15 +7,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from skelbook.learner.metrics import wilson_interval
 from skelbook.learner.recipes import DEMO, SMALL, run_name
 from skelbook.learner.runs import read_record, write_record, write_scores
 from skelbook.report.tables import (
     COLUMNS,
     collect_runs,
     comparison_table,
+    folds_table,
     markdown_table,
     results_table,
     run_row,
+    unseen_accuracy,
     write_table,
 )
 
@@ -188,3 +191,30 @@ def test_a_result_is_compared_with_every_part_but_itself():
     assert table["only it is right"].tolist() == [3, 3, "–"]
     assert table["95 % interval"][0] == "71.1 … 86.7" and table["top-5"][2] == "99.50"
     assert len(comparison_table(parts[2:])) == 1
+
+
+def fold_rows(*accuracies, state="complete"):
+    "Runs on the folds of a set, as `collect_runs` tells of them."
+    return pd.DataFrame([dict(model="hcn", data=f"sbu-fold{k}", stream="joint", seed=0, top1=top1,
+                              count=40, state=state) for k, top1 in enumerate(accuracies, start=1)])
+
+
+def test_folds_are_averaged_and_their_clips_counted_together():
+    runs = pd.concat([fold_rows(90.0, 100.0, 95.0), fold_rows(50.0).assign(seed=1),
+                      fold_rows(10.0).assign(data="nw-ucla-xview")])
+    table = folds_table(runs)
+    assert table["seed"].tolist() == [0, 1] and table["folds"].tolist() == [3, 1]
+    assert table.loc[0, ["top-1", "lowest", "highest"]].tolist() == ["95.00", "90.00", "100.00"]
+    low, high = wilson_interval(114, 120)
+    assert table.loc[0, "95 % interval"] == f"{100 * low:.1f} … {100 * high:.1f}"
+
+
+def test_a_fold_that_is_not_complete_does_not_count():
+    runs = pd.concat([fold_rows(90.0), fold_rows(99.0, 10.0, state="unfinished")[1:]])
+    assert folds_table(runs)["top-1"].tolist() == ["90.00"]
+
+
+def test_clips_that_were_seen_before_are_left_out_by_name():
+    scores = {"names": np.array(["a02_x", "a05_a02_", "a03_y", "a04_z"]),
+              "labels": np.array([0, 0, 1, 1]), "scores": np.eye(2)[[0, 1, 0, 1]]}
+    assert unseen_accuracy(scores, "^a0[23]_") == (50.0, 2)
