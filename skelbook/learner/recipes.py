@@ -148,15 +148,20 @@ OWN = {(recipe.model, recipe.data, stream): replace(recipe, stream=stream)
        for model in AS_PUBLISHED for recipe in (_demo(model), _small(model)) for stream in STREAMS}
 
 # %% ../../nbs/64_learner.recipes.ipynb #f5b478dc
+QUICK = {"width": 32, "epochs": 120, "repeat": 1, "batch": 16, "lr": 0.05, "schedule": "cosine",
+         "milestones": (), "warmup": 0, "weight_decay": 2e-4, "eval_every": 10}
+
+
 def _starting_point(model, data, stream, entry):
     "A recipe for a data set that has none of its own."
     if entry.reader == "annotations":
         return as_published(model, data, stream)
-    small = replace(_small(model), data=data, stream=stream, rotation=20)
+    small, own = replace(_small(model), data=data, stream=stream, rotation=20), AS_PUBLISHED[model]
+    if own.pipeline == "graph" and data not in CATALOGUE:
+        small = replace(small, **QUICK)
     layout = find_layout(entry.layout)
     if layout.dims == 3 and layout.name != "nturgb+d":
         return small
-    own = AS_PUBLISHED[model]
     if own.pipeline == "graph":
         return replace(small, pipeline="graph", clip_len=64, clips=3, rotation=0)
     return replace(small, pipeline="sequence", test_ratio=own.test_ratio, rotation=own.rotation)

@@ -15,6 +15,7 @@ from skelbook.command import declared_parameters
 from skelbook.core import STREAMS, project_root
 from skelbook.evaluate.fusion import FUSIONS
 from skelbook.learner.recipes import (
+    AS_PUBLISHED,
     DEMO,
     GRAPH,
     MODEL_NAMES,
@@ -138,6 +139,21 @@ def test_the_five_recipes_of_skelact_are_told_apart():
 def test_the_caption_of_the_recipes_counts_parameters_right():
     counts = [count_parameters(make_model(r, catalogue.CATALOGUE[r.data])) for r in (DEMO, SMALL)]
     assert counts == [95_172, 3_449_740]
+
+
+@pytest.mark.parametrize("model", AS_PUBLISHED)
+@pytest.mark.parametrize("layout, pipelines", [
+    ("sbu", ("whole-clip", "whole-clip")), ("kinect_v1", ("whole-clip", "whole-clip")),
+    ("nturgb+d", ("graph", "sequence")), ("coco", ("graph", "sequence"))])
+def test_data_of_ones_own_has_a_place_to_start_from(model, layout, pipelines, monkeypatch):
+    entry = replace(catalogue.CATALOGUE["synthetic"], layout=layout, reader="store")
+    monkeypatch.setattr(recipes, "find_entry", lambda name: entry)
+    recipe = find_recipe(model, "mine.skel", "bone")
+    graph = AS_PUBLISHED[model].pipeline == "graph"
+    assert recipe.pipeline == pipelines[0 if graph else 1]
+    assert (recipe.data, recipe.stream, recipe.shards) == ("mine.skel", "bone", 1)
+    assert (recipe.width, recipe.repeat) == (32, 1) if graph else recipe.published is None
+    make_model(recipe, entry)
 
 
 def test_a_recipe_does_not_change():
