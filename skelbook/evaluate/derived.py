@@ -7,7 +7,7 @@ __all__ = ['fuse_runs', 'finish', 'compare', 'load_run', 'load_published', 'scor
 
 # %% ../../nbs/74_evaluate.derived.ipynb #207a368d
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
