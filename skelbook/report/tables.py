@@ -99,8 +99,9 @@ def folds_table(
     sets = found["data"].str.extract(FOLD)[0].rename("set")
     rows = []
     for (model, name, stream, seed), group in found.groupby(["model", sets, "stream", "seed"]):
-        right, clips = round((group["top1"] * group["count"]).sum() / 100), group["count"].sum()
-        low, high = (100 * bound for bound in wilson_interval(right, int(clips)))
+        clips = int(group["count"].sum())
+        right = round((group["top1"] * group["count"]).sum() / 100)
+        low, high = (100 * bound for bound in wilson_interval(right, clips))
         rows.append({"model": model, "data": name, "stream": stream, "seed": seed,
                      "folds": len(group), "top-1": _shown(group["top1"].mean()),
                      "lowest": _shown(group["top1"].min()), "highest": _shown(group["top1"].max()),
