@@ -11,8 +11,8 @@ FAINTEST = 1e-4
 
 
 def ends(low, high, reach, size):
-    "First pixel and the one behind the last between two coordinates."
-    return max(int(low - reach), 0), min(int(high + reach) + 1, size)
+    "First pixel and the one behind the last between two coordinates, in double precision."
+    return max(int(float(low) - reach), 0), min(int(float(high) + reach) + 1, size)
 
 
 def blob(image, place, score, sigma):

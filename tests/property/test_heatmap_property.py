@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from skelbook.transforms import heatmap
@@ -48,6 +48,7 @@ def both(x, size, sigma=0.6):
 
 @quick
 @given(seeds, sizes, sigmas, st.sampled_from([0, 1, 5, 64]))
+@example(0, (1, 4), 0.6, 5)                    # a border that single precision puts elsewhere
 def test_drawn_at_once_or_one_by_one(seed, size, sigma, grid):
     x = people(seed, size, grid=grid)
     arrays = x[0, ..., :2].numpy(), x[0, ..., 2].numpy()
