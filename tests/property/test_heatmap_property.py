@@ -53,7 +53,9 @@ def test_drawn_at_once_or_one_by_one(seed, size, sigma, grid):
     x = people(seed, size, grid=grid)
     arrays = x[0, ..., :2].numpy(), x[0, ..., 2].numpy()
     loops = joints_by_loops(*arrays, size, sigma), limbs_by_loops(*arrays, COCO_LIMBS, size, sigma)
-    np.testing.assert_allclose(both(x, size, sigma)[0], np.concatenate(loops), rtol=0, atol=1e-5)
+    rounding = 1e-5 * max(1, 0.6 / sigma)     # of places in single precision, in units of sigma
+    np.testing.assert_allclose(both(x, size, sigma)[0], np.concatenate(loops), rtol=0,
+                               atol=rounding)
 
 
 @quick
