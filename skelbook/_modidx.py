@@ -615,6 +615,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                            'skelbook/evaluate/interpret.py'),
                                              'skelbook.evaluate.interpret.learned_graphs': ( 'evaluate.interpret.html#learned_graphs',
                                                                                              'skelbook/evaluate/interpret.py'),
+                                             'skelbook.evaluate.interpret.map_names': ( 'evaluate.interpret.html#map_names',
+                                                                                        'skelbook/evaluate/interpret.py'),
                                              'skelbook.evaluate.interpret.new_links': ( 'evaluate.interpret.html#new_links',
                                                                                         'skelbook/evaluate/interpret.py')},
             'skelbook.evaluate.plans': { 'skelbook.evaluate.plans.FusionPlan': ( 'evaluate.plans.html#fusionplan',

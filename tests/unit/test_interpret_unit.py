@@ -1,4 +1,4 @@
-"""Reading a learned graph without touching the network."""
+"""Asking a network what it looks at, and reading a learned graph, without touching the network."""
 
 import numpy as np
 import pytest
@@ -6,9 +6,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skelbook.evaluate.interpret import learned_graphs, new_links
-from skelbook.graph import adjacency
+from skelbook.evaluate.interpret import attribution, learned_graphs, map_names, new_links
+from skelbook.graph import LAYOUTS, adjacency, find_layout
 from skelbook.models.agcn import AGCN
+from skelbook.models.posec3d import PoseC3D
+from skelbook.transforms.heatmap import find_limbs, joint_volume, limb_volume
 
 
 @pytest.fixture
@@ -72,3 +74,63 @@ def test_new_links_are_the_strongest_off_the_body(seed, count):
     np.testing.assert_array_equal(weight, graph.sum(0)[source, target])
     left = np.sort(np.abs(graph.sum(0)[free]))[::-1][:len(weight)]
     np.testing.assert_array_equal(np.abs(weight), left)
+
+
+# -- what a network looks at
+
+@pytest.fixture(params=["joint", "limb"])
+def volumes(request):
+    "A tiny PoseC3D of each stream, and two volumes for it."
+    torch.manual_seed(0)
+    small = PoseC3D("penn_action", num_classes=3, stream=request.param, base_width=4,
+                    stage_blocks=(1, 1, 1))
+    joints = torch.cat((15 * torch.rand(2, 2, 6, 13, 2), torch.rand(2, 2, 6, 13, 1)), -1)
+    limbs = find_limbs("penn_action")
+    return small, (joint_volume(joints, (16, 16)) if request.param == "joint"
+                   else limb_volume(joints, limbs, (16, 16)))
+
+
+def test_maps_of_a_volume_count_as_the_gradient_says(volumes):
+    model, x = volumes
+    looks = attribution(model, x)
+    leaf = x.clone().requires_grad_()
+    model.eval()(leaf).max(1).values.sum().backward()
+    expected = torch.einsum("nkthw,nkthw->ntk", leaf.grad, x).abs()
+    assert looks.shape == (2, 6, model.num_maps) and (looks > 0).any()
+    torch.testing.assert_close(looks, expected, rtol=1e-4, atol=1e-7)
+    assert not looks.requires_grad and not x.requires_grad
+
+
+def test_an_empty_map_does_not_count(volumes):
+    model, x = volumes
+    x[:, 2], x[:, :, 4] = 0, 0
+    looks = attribution(model, x)
+    assert (looks[..., 2] == 0).all() and (looks[:, 4] == 0).all() and looks.isfinite().all()
+
+
+def test_joints_of_several_persons_are_added_up():
+    class First(torch.nn.Module):
+        def forward(self, x):
+            return torch.stack((x[..., 0, 0].sum((1, 2)), x.new_zeros(len(x))), 1)
+
+    x = torch.rand(2, 3, 5, 4, 2)
+    looks = attribution(First(), x)
+    torch.testing.assert_close(looks[..., 0], x[..., 0, 0].sum(1))
+    assert looks.shape == (2, 5, 4) and (looks[..., 1:] == 0).all()
+
+
+def test_asking_leaves_no_gradient_behind(volumes):
+    model, x = volumes
+    attribution(model, x)
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_map_has_a_name_of_its_own(layout):
+    joints = find_layout(layout).joints
+    assert map_names(layout, "bone-motion") == list(joints)
+    names = map_names(layout, "limb")
+    assert len(set(names)) == len(names) == len(find_limbs(layout))
+    for (a, b), name in zip(find_limbs(layout), names, strict=True):
+        start, end = name.split(" – ")
+        assert start == joints[a] and joints[b].endswith(end)
