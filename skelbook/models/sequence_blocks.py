@@ -56,8 +56,8 @@ class SwapJoints(nn.Module):
     Source: Li et al., IJCAI 2018 (HCN).
     """
     def forward(self, x):
-        "The image with joints as channels, (n, V, T, C)."
-        return x.transpose(1, 3)
+        "The image with joints as channels, (n, V, T, C), channels last in memory."
+        return x.transpose(1, 3).contiguous(memory_format=torch.channels_last)
 
 # %% ../../nbs/46_models.sequence_blocks.ipynb #b60c1c74
 def xavier(

@@ -35,8 +35,8 @@ class SkeletonTransformer(nn.Module):
         self.mixing = nn.Parameter(nn.init.orthogonal_(torch.empty(num_joints, width)))
 
     def forward(self, x):
-        "The image with its new columns, (n, C, T, width)."
-        return x @ self.mixing
+        "The image with its new columns, (n, C, T, width), channels last in memory."
+        return (x @ self.mixing).contiguous(memory_format=torch.channels_last)
 
 # %% ../../nbs/47_models.two_stream_cnn.ipynb #b75baf22
 def image_branch(

@@ -115,6 +115,17 @@ def test_memory_order_of_the_input_does_not_matter(network):
 
 
 @every
+def test_every_convolution_finds_channels_last(network):
+    model, found = network().eval(), []
+    for layer in model.modules():
+        if isinstance(layer, nn.Conv2d | nn.MaxPool2d):
+            layer.register_forward_pre_hook(lambda layer, args: found.append(
+                args[0].is_contiguous(memory_format=torch.channels_last)))
+    model(clips())
+    assert found and all(found)
+
+
+@every
 def test_the_input_is_left_alone(network):
     x = clips()
     before = x.clone()
@@ -187,9 +198,11 @@ def test_motion_is_a_backward_difference():
         assert torch.equal(d[:, :, t], x[:, :, t] - x[:, :, t - 1])
 
 
-def test_swapping_has_no_state_and_copies_nothing():
+def test_swapping_has_no_state_and_takes_any_memory_order():
     swap, x = SwapJoints(), torch.randn(2, 3, 4, 5)
-    assert not swap.state_dict() and swap(x).data_ptr() == x.data_ptr()
+    last = x.contiguous(memory_format=torch.channels_last)
+    assert not swap.state_dict() and torch.equal(swap(last), swap(x))
+    assert swap(last).stride() == swap(x).stride()
 
 
 def test_xavier_of_a_grouped_convolution_counts_the_inputs_of_one_group():

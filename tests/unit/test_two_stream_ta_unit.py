@@ -74,6 +74,17 @@ def test_odd_numbers_of_joints_and_other_channels(network, count, channels):
 
 
 @every
+def test_every_convolution_finds_channels_last(network):
+    model, found = network().eval(), []
+    for layer in model.modules():
+        if isinstance(layer, nn.Conv2d | nn.MaxPool2d):
+            layer.register_forward_pre_hook(lambda layer, args: found.append(
+                args[0].is_contiguous(memory_format=torch.channels_last)))
+    model(clips(network))
+    assert found and all(found)
+
+
+@every
 @pytest.mark.parametrize("shape, message", [
     ((2, 2, 32, 24, 3), r"is \(32, 24, 3\), but the model is made for"),
     ((2, 2, 32, 25, 2), r"is \(32, 25, 2\), but the model is made for"),
