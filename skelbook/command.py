@@ -11,6 +11,7 @@ import ast
 import json
 import os
 import sys
+from importlib import import_module
 from pathlib import Path
 
 # %% ../nbs/86_command.ipynb #e58a0beb
@@ -131,9 +132,10 @@ def project_of(
     return None
 
 # %% ../nbs/86_command.ipynb #70693411
-PLANS = {  # notebook -> the function of `skelbook.evaluate.plans` that checks its parameters
-    "train.ipynb": "plan_training", "fuse.ipynb": "plan_fusion", "score.ipynb": "plan_scoring",
-    "sweep.ipynb": "plan_sweep"}
+PLANS = {  # notebook -> the function below `skelbook.evaluate` that checks its parameters
+    "train.ipynb": "plans.plan_training", "fuse.ipynb": "plans.plan_fusion",
+    "score.ipynb": "plans.plan_scoring", "sweep.ipynb": "plans.plan_sweep",
+    "gallery.ipynb": "viewing.plan_gallery"}
 
 # %% ../nbs/86_command.ipynb #108a1fcc
 def output_path(
@@ -146,10 +148,10 @@ def output_path(
     """
     notebook = Path(notebook)
     if notebook.name in PLANS:
-        from skelbook.evaluate import plans
-
-        planned = getattr(plans, PLANS[notebook.name])(**declared_parameters(notebook) | given)
-        if notebook.name != "sweep.ipynb":
+        module, function = PLANS[notebook.name].split(".")
+        check = getattr(import_module(f"skelbook.evaluate.{module}"), function)
+        planned = check(**declared_parameters(notebook) | given)
+        if notebook.name not in ("sweep.ipynb", "gallery.ipynb"):
             return planned.folder / notebook.name
     name = "-".join([notebook.stem, *map(str, given.values())])
     name = "".join(c if c.isalnum() or c in "-_.=" else "_" for c in name)
