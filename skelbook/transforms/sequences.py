@@ -46,7 +46,7 @@ class SequencePipeline:
     """Input of the convolutional networks and of Dynamic GCN, as SkelAct makes it, batched.
 
     Shapes: clips (M, T, V, C) -> (N, 1, M, K, V, 3): x, y and z, or x, y and the score.
-    Source: SkelAct (commit 5bf18c0). Unlike there, draws differ from pass to pass.
+    Source: SkelAct (commit 5bf18c0). Unlike there, draws do not come again in the next epoch.
     """
 
     layout: str              # joint layout
