@@ -7,6 +7,7 @@ __all__ = ['predict_test', 'score_run', 'summarise']
 
 # %% ../../nbs/70_evaluate.clips.ipynb #46b73f45
 import time
+from contextlib import nullcontext
 
 import numpy as np
 
@@ -24,9 +25,11 @@ def predict_test(
     "Probabilities of the classes for every sample of the test split."
     _, split = setup.splits
     total = len(setup.store.splits[split])
+    total = -(-total // setup.group.size)                    # nearly, of this process
     tell = progress_printer("testing", log) if log else lambda done, total: None
-    samples, labels, scores = predict(setup.model, setup.batches(split), setup.pipeline.inputs,
-                                      setup.plan.recipe.precision, lambda done: tell(done, total))
+    samples, labels, scores = predict(
+        setup.model, setup.batches(split), setup.pipeline.inputs, setup.plan.recipe.precision,
+        lambda done: tell(min(done, total), total), setup.group)
     return {"names": setup.clips.names[samples], "labels": labels, "scores": scores,
             "classes": np.array(setup.store.meta["classes"])}
 
@@ -39,21 +42,31 @@ def score_run(
 
     Raises: `RuntimeError` when the run has no checkpoint of its last epoch.
     """
-    folder, epochs = setup.plan.folder, setup.plan.recipe.epochs
+    folder, epochs, first = setup.plan.folder, setup.plan.recipe.epochs, setup.group.rank == 0
     if runs.run_state(folder) == "complete":
         return runs.read_scores(folder)
-    with runs.locked(folder):
+    with runs.locked(folder) if first else nullcontext():
         _, rows = runs.load_checkpoint(folder, setup.model)
         if len(rows) != epochs:
             raise RuntimeError(f"run {folder.name} has {len(rows)} of {epochs} epochs: "
                                "train it to the end first")
         started = time.monotonic()
-        runs.write_scores(folder, **predict_test(setup, log))
-        seconds = sum(row["seconds"] for row in rows) + time.monotonic() - started
-        runs.update_record(folder, seconds, finished=runs.now(), data_changed=_changed(setup.store))
-        with atomic_write(folder / "DONE"):
-            pass
+        scores = predict_test(setup, log if first else None)
+        if first:
+            runs.write_scores(folder, **scores)
+            seconds = sum(row["seconds"] for row in rows) + time.monotonic() - started
+            _complete(setup, seconds)
+        setup.group.collect(None)                       # nobody reads before it is written
     return runs.read_scores(folder)
+
+# %% ../../nbs/70_evaluate.clips.ipynb #0fbb03d6
+def _complete(setup, seconds):
+    "Completes the record, clears the older checkpoint away, and says so with the file DONE."
+    folder = setup.plan.folder
+    runs.update_record(folder, seconds, finished=runs.now(), data_changed=_changed(setup.store))
+    (folder / "last-but-one.safetensors").unlink(missing_ok=True)
+    with atomic_write(folder / "DONE"):
+        pass
 
 # %% ../../nbs/70_evaluate.clips.ipynb #66af857e
 def _changed(store):

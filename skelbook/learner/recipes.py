@@ -45,6 +45,7 @@ class Recipe:
     momentum: float = 0.9         # Nesterov's, of sgd
     weight_decay: float = 5e-4    # on all parameters
     strong_decay: str = ""        # the layer whose parameters get ten times that decay
+    clip_norm: float = 0.0        # longest gradient, longer ones are shortened; 0: they are not
     eval_every: int = 1           # epochs between two looks at the test split, for the curve only
     precision: str = "float32"    # float32 | bf16
     seed: int = 0
@@ -185,7 +186,7 @@ def find_recipe(
 # %% ../../nbs/64_learner.recipes.ipynb #6d20ef28
 PARAMETERS = {
     "model": "agcn", "data": "synthetic", "stream": "joint", "seed": 0, "epochs": 0, "batch": 0,
-    "gpus": 0, "processes": 1, "workers": 0, "exact": False, "precision": "recipe",
+    "shards": 0, "gpus": 0, "processes": 1, "workers": 0, "exact": False, "precision": "recipe",
     "compile": False, "clips": 0, "data_root": "", "out": "",
 }
 
@@ -200,15 +201,26 @@ class Plan:
     data_root: str
     gpus: int
     workers: int
+    processes: int = 1      # that train on CPUs
+    exact: bool = False     # are the bits the same for any number of processes?
 
 # %% ../../nbs/64_learner.recipes.ipynb #1da6f453
-def _check_devices(given):
-    "Refuses, by name, what is not built yet."
-    built = {"gpus": (0, 1), "processes": (0, 1), "exact": (False,), "compile": (False,)}
-    for name, allowed in built.items():
-        if given[name] not in allowed:
-            valid = " or ".join(map(str, allowed))
-            raise ValueError(f"{name} {given[name]} is not built yet: use {name} {valid}")
+def _check_devices(given, recipe):
+    "Refuses numbers of processes that cannot share the work of a recipe."
+    if given["compile"]:
+        raise ValueError("compile True is not built yet: use compile False")
+    if given["gpus"] and given["processes"] > 1:
+        raise ValueError(f"gpus {given['gpus']} and processes {given['processes']}: on GPUs there "
+                         "is one process for each; use processes 1")
+    name = "gpus" if given["gpus"] else "processes"
+    count, shards = max(given[name], 1), recipe.shards
+    if shards > recipe.batch:
+        raise ValueError(f"shards {shards}: a batch of {recipe.batch} has not so many parts")
+    if shards % count:
+        valid = ", ".join(str(n) for n in range(1, shards + 1) if shards % n == 0)
+        raise ValueError(f"{name} {count} cannot share the shards of this recipe's batch evenly "
+                         f"(shards: {shards}): use {name} {valid}, or -p shards {count}, which is "
+                         "another experiment")
 
 # %% ../../nbs/64_learner.recipes.ipynb #e50ddc9f
 def _data_name(data):
@@ -239,6 +251,8 @@ def _changes(given, recipe):
         changes["warmup"] = round(recipe.warmup * given["epochs"] / recipe.epochs)
     if given["batch"]:
         changes |= _another_batch(recipe, given["batch"])
+    if given["shards"]:
+        changes["shards"] = given["shards"]
     if given["precision"] != "recipe":
         changes["precision"] = given["precision"]
     return changes | {"seed": given["seed"]}
@@ -252,19 +266,19 @@ def plan(
     Raises: `ValueError`, in one line, for whatever is unknown, of the wrong type, or impossible.
     """
     given = check_parameters(given, PARAMETERS)
-    _check_devices(given)
     choose("precision", given["precision"], ("recipe", "float32", "bf16"))
     if given["seed"] >= 2**32:
         raise ValueError(f"seed {given['seed']} is above 4294967295")
     recipe = find_recipe(given["model"], _data_name(given["data"]), given["stream"])
     recipe = replace(recipe, **_changes(given, recipe))
+    _check_devices(given, recipe)
     if recipe.clips > 1 and recipe.pipeline != "graph":
         raise ValueError(f"clips {recipe.clips}: data {recipe.data!r} is tested on one fixed clip "
                          "per sample; use clips 1")
     default = project_root() / "outputs" / "runs" / run_name(recipe)
     folder = Path(given["out"]).expanduser().resolve() if given["out"] else default
     return Plan(recipe, find_entry(recipe.data, given["data_root"]), folder, given["data_root"],
-                given["gpus"], given["workers"])
+                given["gpus"], given["workers"], max(given["processes"], 1), given["exact"])
 
 
 def run_name(

@@ -9,6 +9,7 @@ __all__ = ['WIDER_AT', 'Setup', 'make_pipeline', 'model_options', 'make_model', 
 import inspect
 import sys
 import time
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 
 import torch
@@ -16,10 +17,11 @@ from torch import nn
 
 from ..core import choose, content_hash, progress_printer, project_root
 from ..data.catalogue import open_data
-from ..data.loading import epoch_items, load_batches
+from ..data.loading import epoch_items, load_steps, split_steps
 from ..data.store import Clips, Store, verify_store
 from . import runs
-from .loop import Replay, make_optimizer, predict, train_epoch
+from .group import ALONE, Group, Stopped, listening
+from .loop import Progress, Replay, make_optimizer, predict, train_epoch
 from .metrics import top_k
 from .recipes import Plan
 from .schedule import rate_of
@@ -38,18 +40,28 @@ class Setup:
     pipeline: object            # has fetch and inputs
     model: nn.Module            # on its device
     device: torch.device
+    group: Group = ALONE        # the processes that share the work
 
     @property
     def splits(self):
         "Names of the split to train on and of the split to test on."
         return self.plan.entry.train, self.plan.entry.test
 
-    def batches(self, split=None, order=None, passes=None, clips=None):
-        "Batches of a split in storage order, or of the given samples (N,) and passes (N,)."
+    def batches(self, split=None, order=None, clips=None):
+        "This process's part of a split's batches, in storage order; or all of the samples (N,)."
         pipeline = self.pipeline if clips is None else replace(self.pipeline, clips=clips)
         samples = self.store.splits[split] if order is None else order
-        return load_batches(self.clips, samples, passes, self.plan.recipe.batch,
-                            pipeline.fetch, self.plan.workers)
+        steps = split_steps(len(samples), self.plan.recipe.batch)
+        if order is None:
+            first, last = (len(steps) * (self.group.rank + i) // self.group.size for i in (0, 1))
+            steps = steps[first:last]
+        loaded = load_steps(self.clips, samples, None, steps, pipeline.fetch, self.plan.workers)
+        return (batch for (batch,) in loaded)
+
+    def shards(self, steps, order, passes):
+        "This process's shards of steps of an epoch (`split_steps`), a list for each step."
+        owned = [self.group.owned(parts, self.plan.recipe.shards) for parts in steps]
+        return load_steps(self.clips, order, passes, owned, self.pipeline.fetch, self.plan.workers)
 
 # %% ../../nbs/66_learner.train.ipynb #f232be1f
 def make_pipeline(
@@ -106,9 +118,10 @@ def make_model(
 
 # %% ../../nbs/66_learner.train.ipynb #36c67ac0
 def prepare_run(
-    plan,      # `Plan`
-    log=None,  # where progress is written, a text stream; None: standard output
-):             # `Setup`
+    plan,         # `Plan`
+    log=None,     # where progress is written, a text stream; None: standard output
+    group=ALONE,  # the processes that share the work
+):                # `Setup`
     """Opened and prepared data, pipeline and network of a plan.
 
     Raises: `RuntimeError` when a GPU is asked for and there is none; what `open_data`,
@@ -127,43 +140,43 @@ def prepare_run(
     pipeline = make_pipeline(recipe, entry.layout, entry.persons)
     clips = prepare_clips(store, pipeline, project_root() / "outputs" / "data" / "prepared",
                           progress_printer("preparing clips", log))
-    return Setup(plan, store, clips, pipeline, make_model(recipe, entry).to(device), device)
+    return Setup(plan, store, clips, pipeline, make_model(recipe, entry).to(device), device, group)
 
 # %% ../../nbs/66_learner.train.ipynb #10c49180
 def train_one(
-    setup,      # `Setup`
-    optimizer,  # the model's optimiser
-    epoch,      # number of the epoch, from 0
-    step,       # number of its first step
-    log,        # where progress goes
+    setup,         # `Setup`
+    optimizer,     # the model's optimiser
+    epoch,         # number of the epoch, from 0
+    done,          # `Progress` so far
     forward=None,  # the network as a function, such as `Replay`; None: the network
-):              # number of the next step, row of the log
+    asked=(),      # not empty once the training is to stop
+    after_step=lambda done, steps, stop: None,  # observes `Progress`, with the steps of an epoch
+):                 # `Progress` at the end, row of the log
     "One epoch of a run, and a look at the test split where the recipe asks for one."
-    recipe, started, (split, test) = setup.plan.recipe, time.monotonic(), setup.splits
+    recipe, (split, test) = setup.plan.recipe, setup.splits
     order, passes = epoch_items(recipe.seed, epoch, setup.store.splits[split], recipe.repeat)
-    steps = -(-len(order) // recipe.batch)
-    rate = rate_of(recipe, steps)
-    row = {"epoch": epoch + 1, "lr": rate(step)}
-    step, row["loss"], right = train_epoch(
-        setup.model, optimizer, setup.batches(order=order, passes=passes), setup.pipeline.inputs,
-        rate, step, shards=recipe.shards, seed=recipe.seed, forward=forward,
-        precision=recipe.precision, names=setup.clips.names,
-        after_batch=_first_estimate(log, steps, recipe.epochs, epoch))
-    row["train_top1"], row["test_top1"] = 100 * right, None
+    steps = split_steps(len(order), recipe.batch, recipe.shards)
+    rate, begin = rate_of(recipe, len(steps)), epoch * len(steps)
+    done = train_epoch(
+        setup.model, optimizer, setup.shards(steps[done.step - begin:], order, passes),
+        setup.pipeline.inputs, rate, done, recipe.shards, recipe.seed, forward, recipe.precision,
+        recipe.clip_norm, setup.group, asked,
+        lambda now, loss, stop: after_step(now, len(steps), stop), setup.clips.names)
+    row = {"epoch": epoch + 1, "lr": rate(begin), "loss": done.loss / done.clips,
+           "train_top1": 100 * (done.hits / done.clips), "test_top1": None}
     if (epoch + 1) % recipe.eval_every == 0 or epoch + 1 == recipe.epochs:
-        batches = setup.batches(test, clips=1)
-        _, labels, scores = predict(setup.model, batches, setup.pipeline.inputs, recipe.precision)
+        _, labels, scores = predict(setup.model, setup.batches(test, clips=1),
+                                    setup.pipeline.inputs, recipe.precision, group=setup.group)
         row["test_top1"] = 100 * top_k(scores, labels)
-    row["seconds"] = round(time.monotonic() - started, 2)
-    return step, row
+    return done, row
 
 # %% ../../nbs/66_learner.train.ipynb #2a6483db
-def _first_estimate(log, steps, epochs, epoch, after=5):
-    "Callable (step, loss) that says, early in the first epoch, how long the run will take."
+def _first_estimate(log, epochs, after=5):
+    "Callable (step, steps) that says, early in the first epoch, how long the run will take."
     started = time.monotonic()
 
-    def look(step, loss):
-        if epoch == 0 and step == after:
+    def look(step, steps):
+        if step == after <= steps:
             each = (time.monotonic() - started) / after
             total = _duration(each * steps * epochs)
             log(f"{steps} steps per epoch, {each:.2f} s each: about {total} in all")
@@ -195,49 +208,118 @@ def data_hash(
     return content_hash([store.meta["content"], splits])
 
 # %% ../../nbs/66_learner.train.ipynb #28f384d3
+SAVE_EVERY, SHARE = 30, 50      # seconds; a checkpoint may take a fiftieth of the time between two
+
+
+class _Keeper:
+    "Saves a run where it stands; in a group, the first process does it for all."
+
+    def __init__(self, setup, optimizer, rows, seconds):
+        self.setup, self.optimizer, self.rows = setup, optimizer, rows
+        self.begun = time.monotonic() - seconds       # when the epoch would have begun in one go
+        self.saved, self.cost = time.monotonic(), 0.0
+
+    def seconds(self):
+        "How long the epoch has taken, over all processes that worked on it."
+        return time.monotonic() - self.begun
+
+    def save(self, done):
+        "A checkpoint."
+        started = time.monotonic()
+        if self.setup.group.rank == 0:
+            position = asdict(done) | {"seconds": self.seconds()}
+            runs.save_checkpoint(self.setup.plan.folder, self.setup.model, self.optimizer,
+                                 position, self.rows)
+        self.saved = time.monotonic()
+        self.cost = self.saved - started
+
+    def after_step(self, done, stop):
+        "A checkpoint if one is due; raises `Stopped` when the training is to stop."
+        if stop or time.monotonic() - self.saved > max(SAVE_EVERY, SHARE * self.cost):
+            self.save(done)
+        if stop:
+            self.stop(f"stopped after step {done.step}, which is saved")
+
+    def after_epoch(self, done, row):
+        "The row in the log, a checkpoint if one is due, and the record's new times."
+        recipe, folder = self.setup.plan.recipe, self.setup.plan.folder
+        self.rows.append(row | {"seconds": round(self.seconds(), 2)})
+        self.begun = time.monotonic()
+        due = time.monotonic() - self.saved > SHARE * self.cost
+        if due or len(self.rows) == recipe.epochs:
+            self.save(done)
+        if self.setup.group.rank == 0:
+            runs.write_log(folder, self.rows)
+            runs.update_record(folder, sum(row["seconds"] for row in self.rows))
+
+    def stop(self, what):
+        "Raises `Stopped`."
+        raise Stopped(f"{what}: the same command continues {self.setup.plan.folder.name}")
+
+# %% ../../nbs/66_learner.train.ipynb #66250267
 def train(
     setup,      # `Setup`; its network is changed in place
     log=print,  # where progress goes, a line at a time
 ):              # rows of the log, list of dicts
     """Log of a run that is now trained to its last epoch, from wherever it stood.
 
-    Raises: `ValueError` when the folder was made with other settings or data, or its checkpoint
-    is damaged; `RuntimeError` when another process works in it; `FloatingPointError` on a loss
-    that is not a number.
+    Raises: `ValueError` when the folder was made with other settings or data, or its checkpoints
+    are damaged; `RuntimeError` when another process works in it; `FloatingPointError` on a loss
+    that is not a number; `Stopped` after SIGTERM or ctrl-C, when everything is saved.
     """
-    folder, recipe = setup.plan.folder, setup.plan.recipe
+    folder, recipe, group = setup.plan.folder, setup.plan.recipe, setup.group
+    log = log if group.rank == 0 else lambda line: None
     if runs.run_state(folder) == "complete":
         runs.check_same(folder, asdict(recipe), data_hash(setup.store))
-        runs.load_checkpoint(folder, setup.model)           # the weights, where they were kept
+        runs.load_checkpoint(folder, setup.model, tell=log)  # the weights, where they were kept
         log(f"{folder.name} is complete: nothing to train")
         return runs.read_log(folder)
-    with runs.locked(folder):
+    with runs.locked(folder) if group.rank == 0 else nullcontext(), listening() as asked:
         optimizer = make_optimizer(setup.model, recipe)
-        step, rows = _begin(setup, optimizer, log)
-        whole = recipe.shards == 1 and recipe.precision == "float32"
-        forward = Replay(setup.model) if whole else None
-        for epoch in range(len(rows), recipe.epochs):
-            step, row = train_one(setup, optimizer, epoch, step, log, forward)
-            rows.append(row)
-            runs.save_checkpoint(folder, setup.model, optimizer, step, rows)
-            runs.update_record(folder, sum(row["seconds"] for row in rows))
-            log(_progress_line(rows, recipe.epochs))
+        position, rows = _begin(setup, optimizer, log)
+        keeper = _Keeper(setup, optimizer, rows, position.pop("seconds", 0.0))
+        _train_on(setup, optimizer, Progress(**position), keeper, asked, log)
+        group.collect(None)                         # everyone finds what the first one saved
+        if asked:
+            keeper.stop("stopped after the last epoch, which is saved")
     return rows
 
-# %% ../../nbs/66_learner.train.ipynb #66250267
+# %% ../../nbs/66_learner.train.ipynb #59b588e0
+def _train_on(setup, optimizer, done, keeper, asked, log):
+    "The epochs that are left."
+    recipe, rows = setup.plan.recipe, keeper.rows
+    whole = recipe.shards == 1 and recipe.precision == "float32"
+    forward = Replay(setup.model) if whole else None
+    estimate = _first_estimate(log, recipe.epochs)
+
+    def after_step(done, steps, stop):
+        estimate(done.step, steps)
+        keeper.after_step(done, stop)
+
+    for epoch in range(len(rows), recipe.epochs):
+        done, row = train_one(setup, optimizer, epoch, done, forward, asked, after_step)
+        done = Progress(done.step)
+        keeper.after_epoch(done, row)
+        log(_progress_line(rows, recipe.epochs))
+
+# %% ../../nbs/66_learner.train.ipynb #caeed84c
 def _begin(setup, optimizer, log):
-    "Steps done and rows of the log, (0, []) for a new run, whose record is written."
+    "Position and rows of the log, ({}, []) for a new run, whose record is written."
     folder, recipe, data = setup.plan.folder, setup.plan.recipe, data_hash(setup.store)
-    if runs.run_state(folder) == "new":
+    first = setup.group.rank == 0
+    if first and runs.run_state(folder) == "new":
         runs.write_record(folder, {
             "format": 1, "settings": asdict(recipe), "data_hash": data,
             "num_parameters": sum(p.numel() for p in setup.model.parameters()),
-            **runs.provenance(setup.device),
+            **runs.provenance(setup.device), "processes": setup.group.size,
             "started": runs.now(), "finished": None, "seconds": 0.0})
-        return 0, []
+    setup.group.collect(None)                   # the others wait for the record
     runs.check_same(folder, asdict(recipe), data)
-    step, rows = runs.load_checkpoint(folder, setup.model, optimizer)
-    log(f"{folder.name} continues: {len(rows)} of {recipe.epochs} epochs are done")
-    if rows:
-        runs.write_log(folder, rows)            # in case the process died between the two files
-    return step, rows
+    position, rows = runs.load_checkpoint(folder, setup.model, optimizer, tell=log)
+    setup.group.collect(None)                   # everyone has read before anything is written
+    if position:
+        log(f"{folder.name} continues: {len(rows)} of {recipe.epochs} epochs are done, "
+            f"{position['step']} steps")
+    if first and rows:
+        runs.write_log(folder, rows)            # the file may know of more than the checkpoint
+    return position, rows

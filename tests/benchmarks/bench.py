@@ -57,14 +57,15 @@ def generation_time(folder):
 def loading_rate():
     "Training clips per second through loading and transforms, without a network, in one process."
     from skelbook.data.catalogue import CATALOGUE
-    from skelbook.data.loading import epoch_items
+    from skelbook.data.loading import epoch_items, split_steps
     from skelbook.learner.recipes import plan
     from skelbook.learner.train import prepare_run
 
     setup = prepare_run(plan(model="agcn"), log=io.StringIO())
     order, passes = epoch_items(0, 0, setup.store.splits[CATALOGUE["synthetic"].train], 1)
     started = time.perf_counter()
-    for batch in setup.batches(order=order, passes=passes):
+    steps = split_steps(len(order), setup.plan.recipe.batch)
+    for (batch,) in setup.shards(steps, order, passes):
         setup.pipeline.inputs(batch)
     return len(order) / (time.perf_counter() - started)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from skelbook.data.loading import fetch_batch, load_batches
+from skelbook.data.loading import fetch_batch, load_steps, split_steps
 from skelbook.data.store import Source, open_store, write_store
 
 CLIPS, ROWS = 56_578, 4_590_000                 # of NTU RGB+D 60 in 3D
@@ -66,9 +66,9 @@ def in_workers(path, start, workers):
     clips = open_store(path).clips
     clips.joints.view(np.uint8).reshape(-1)[::4096].max()         # so that this process shares it
     order = np.random.default_rng(0).integers(len(clips), size=40 * 64)
-    loader = load_batches(clips, order, None, 64, look, workers)
+    loader = load_steps(clips, order, None, split_steps(len(order), 64), look, workers)
     loader.multiprocessing_context = start
-    return max(float(batch.draws.max()) for batch in list(loader)[-workers:])
+    return max(float(batch.draws.max()) for (batch,) in list(loader)[-workers:])
 
 
 def opening(folder):

@@ -16,6 +16,7 @@ import skelbook.learner.train as training
 from skelbook.data.catalogue import CATALOGUE, open_data
 from skelbook.data.store import open_store, write_store
 from skelbook.evaluate.clips import score_run
+from skelbook.learner.group import ALONE
 from skelbook.learner.loop import make_optimizer
 from skelbook.learner.recipes import plan
 from skelbook.transforms.pipelines import GraphPipeline
@@ -39,13 +40,13 @@ def few_clips():
     return open_store(write_store(FOLDER / "few.skel", few))
 
 
-def small_setup(folder, **changes):
+def small_setup(folder, group=ALONE, **changes):
     "`Setup` of a tiny run in a folder; `changes` are fields of the recipe, or `workers`."
     planned = plan(out=str(folder), workers=changes.pop("workers", 0))
     planned = replace(planned, recipe=replace(planned.recipe, **TINY | changes))
     with (mock.patch.object(training, "open_data", lambda *names: few_clips()),
           mock.patch.object(training, "project_root", lambda: FOLDER)):
-        return training.prepare_run(planned, log=io.StringIO())
+        return training.prepare_run(planned, io.StringIO(), group)
 
 
 def finish(setup):

@@ -1,18 +1,24 @@
 """A run is a function of its recipe and its data, however often it dies on the way."""
 
+import json
 import re
 import subprocess
 import sys
+from contextlib import contextmanager
 from dataclasses import replace
+from unittest import mock
 
 import numpy as np
 import pytest
 import small_run
+from safetensors import safe_open
 from safetensors.numpy import load_file
 from small_run import few_clips, finish, small_setup
 
+import skelbook.learner.train as training
 from skelbook.data.store import open_store, write_store
 from skelbook.evaluate.clips import score_run
+from skelbook.learner.group import Stopped
 from skelbook.learner.runs import read_log, read_record, read_scores, run_state
 from skelbook.learner.train import train
 
@@ -43,7 +49,7 @@ def test_a_run_that_is_killed_at_any_moment_ends_with_the_same_bits(whole, tmp_p
     subprocess.run([sys.executable, small_run.__file__, tmp_path], check=True, timeout=300)
     *killed, last = sorted(tmp_path.iterdir(), key=lambda path: int(path.name))
     assert outcome(last) == outcome(whole), "another process, other bits"
-    assert len(killed) == 7 + 10                     # batches that are used, files that are written
+    assert len(killed) == 7 + 13                 # batches that are used, files that get their name
     for folder in killed:
         assert run_state(folder) != "complete", "DONE must be the last file"
         finish(small_setup(folder))
@@ -127,7 +133,7 @@ def test_an_unfinished_run_says_where_it_continues_and_cannot_be_scored(whole, t
     assert run_state(tmp_path / "run") == "unfinished"
     (tmp_path / "run/log.csv").unlink()
     shown = finish(small_setup(tmp_path / "run"))
-    assert shown[0] == "run continues: 1 of 2 epochs are done"
+    assert shown[0] == "run continues: 1 of 2 epochs are done, 2 steps"
     assert outcome(tmp_path / "run") == outcome(whole)
 
 
@@ -139,8 +145,50 @@ def test_a_truncated_checkpoint_is_named_and_nothing_is_changed(keep, tmp_path):
     path.write_bytes(data[:keep if isinstance(keep, int) else int(keep * len(data))])
     before = contents(tmp_path / "run")
     with pytest.raises(ValueError, match="checkpoint run/last.safetensors cannot be used"):
-        train(small_setup(tmp_path / "run"))
+        train(small_setup(tmp_path / "run"), lambda line: None)
     assert contents(tmp_path / "run") == before
+
+
+class Steps:
+    "A list for `asked` that a signal would fill after a number of steps."
+
+    def __init__(self, left):
+        self.left = left
+
+    def __bool__(self):
+        self.left -= 1
+        return self.left < 0
+
+
+@pytest.mark.parametrize("steps", range(4))
+def test_a_run_that_is_asked_to_stop_saves_and_ends_with_the_same_bits(whole, tmp_path, steps):
+    @contextmanager
+    def listening():
+        yield Steps(steps)
+
+    folder = tmp_path / "run"
+    with (mock.patch.object(training, "listening", listening),
+          pytest.raises(Stopped, match="the same command continues run")):
+        train(small_setup(folder), lambda line: None)
+    with safe_open(folder / "last.safetensors", "np") as file:
+        position = json.loads(file.metadata()["state"])["position"]
+    assert position["step"] == steps + 1 and position["clips"] == 8 * (steps % 2 + 1)
+    shown = finish(small_setup(folder))
+    assert f"{steps + 1} steps" in shown[0]
+    assert outcome(folder) == outcome(whole)
+
+
+def test_a_broken_newest_checkpoint_costs_steps_and_no_bits(whole, tmp_path):
+    folder = tmp_path / "run"
+    with mock.patch.object(training, "SAVE_EVERY", 0), mock.patch.object(training, "SHARE", 0):
+        setup = small_setup(folder)
+        with pytest.raises(KeyboardInterrupt):
+            train(setup, lambda line: (_ for _ in ()).throw(KeyboardInterrupt))
+    path = folder / "last.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+    shown = finish(small_setup(folder))
+    assert "last.safetensors cannot be used" in shown[0] and "the one before it" in shown[0]
+    assert outcome(folder) == outcome(whole)
 
 
 def test_a_broken_clip_stops_the_run_and_is_named(tmp_path):

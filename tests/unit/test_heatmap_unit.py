@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from skelbook.data.loading import load_batches
+from skelbook.data.loading import load_steps, split_steps
 from skelbook.data.store import Source, collect_clips, open_store, write_store
 from skelbook.data.synthetic import make_clip_2d
 from skelbook.graph import LAYOUTS, Layout
@@ -324,8 +324,8 @@ def test_half_of_the_training_clips_are_mirrored_and_cuts_differ(clips):
 def test_loading_in_other_processes_changes_nothing(clips):
     pipeline = HeatmapPipeline("coco", clip_len=8)
     order, passes = np.array([2, 0, 1]), np.array([0, 1, 1])
-    volumes = [torch.cat([pipeline.inputs(batch) for batch in load_batches(
-        clips, order, passes, 2, pipeline.fetch, workers)]) for workers in (0, 1)]
+    volumes = [torch.cat([pipeline.inputs(batch) for (batch,) in load_steps(
+        clips, order, passes, split_steps(3, 2), pipeline.fetch, workers)]) for workers in (0, 1)]
     assert torch.equal(*volumes)
 
 

@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from skelbook.data.loading import Batch, epoch_items, fetch_batch, gather, load_batches
+from skelbook.data.loading import (
+    Batch,
+    epoch_items,
+    fetch_batch,
+    gather,
+    load_steps,
+    split_steps,
+)
 from skelbook.data.store import Source, collect_clips, open_store, write_store
 from skelbook.keyed import keyed_uniform
 
@@ -141,16 +148,23 @@ def same(one, other):
     return all(a is b is None or torch.equal(a, b) for a, b in pairs)
 
 
+def whole_batches(which, passes, size):
+    "Batches of a size, each in one piece."
+    steps = load_steps(CLIPS, which, passes, split_steps(len(which), size), random_frames)
+    return [batch for (batch,) in steps]
+
+
 @pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
 @pytest.mark.parametrize("start", ["fork", "spawn"])
 def test_two_workers_bring_what_one_process_makes(tmp_path, start):
     clips = stored(CLIPS, tmp_path / "a.skel")
     which, passes = epoch_items(0, 2, np.arange(4), repeat=6)
-    here = list(load_batches(CLIPS, which, passes, 5, random_frames))
-    loader = load_batches(clips, which, passes, 5, random_frames, workers=2)
+    loader = load_steps(clips, which, passes, split_steps(24, 5, 2), random_frames, workers=2)
     loader.multiprocessing_context = start
-    there = list(loader)
-    assert [len(batch.labels) for batch in here] == [5, 5, 5, 5, 4]
+    there = [batch for step in loader for batch in step]
+    assert [len(batch.labels) for batch in there] == [3, 2, 3, 2, 3, 2, 3, 2, 2, 2]
+    here = [batch for step in load_steps(CLIPS, which, passes, split_steps(24, 5, 2), random_frames)
+            for batch in step]
     assert all(same(a, b) for a, b in zip(here, there, strict=True))
 
 
@@ -158,38 +172,50 @@ def test_two_workers_bring_what_one_process_makes(tmp_path, start):
 def test_batch_size_changes_no_sample(size):
     which, passes = epoch_items(0, 0, np.arange(4), 3)
     whole = random_frames(CLIPS, which, passes)
-    parts = list(load_batches(CLIPS, which, passes, size, random_frames))
+    parts = whole_batches(which, passes, size)
     assert len(parts) == -(-12 // size)
     assert torch.equal(torch.cat([batch.joints for batch in parts]), whole.joints)
     assert torch.cat([batch.samples for batch in parts]).tolist() == which.tolist()
 
 
-@pytest.mark.parametrize("skip", [0, 1, 2, 3, 9])
-def test_skipped_batches_are_those_at_the_beginning(skip):
+@pytest.mark.parametrize("shards", [1, 2, 3, 4, 8])
+def test_shards_are_neighbours_of_nearly_equal_size(shards):
+    steps = split_steps(22, 6, shards)
+    assert np.concatenate([part for step in steps for part in step]).tolist() == list(range(22))
+    assert [sum(map(len, step)) for step in steps] == [6, 6, 6, 4]
+    for step in steps:
+        sizes = [len(part) for part in step]
+        assert len(sizes) == min(shards, sum(sizes)) and max(sizes) - min(sizes) <= 1
+        assert sizes == sorted(sizes, reverse=True)
+
+
+def test_any_part_of_the_steps_brings_the_same_batches():
     which, passes = epoch_items(0, 0, np.arange(4), 3)
-    whole = list(load_batches(CLIPS, which, passes, 5, random_frames))
-    rest = load_batches(CLIPS, which, passes, 5, random_frames, skip=skip)
-    assert len(rest) == max(3 - skip, 0)
-    assert all(same(a, b) for a, b in zip(whole[skip:], rest, strict=True))
+    steps = split_steps(12, 5, 2)
+    whole = list(load_steps(CLIPS, which, passes, steps, random_frames))
+    rest = list(load_steps(CLIPS, which, passes, [step[1:] for step in steps[1:]], random_frames))
+    assert [len(step) for step in rest] == [1, 1]
+    assert all(same(a[1], b[0]) for a, b in zip(whole[1:], rest, strict=True))
 
 
-def test_skipped_batches_are_not_fetched():
+def test_a_step_without_a_part_for_this_process_is_there_and_fetches_nothing():
     fetched = []
 
     def fetch(clips, which, passes):
         fetched.append(which.tolist())
-    list(load_batches(CLIPS, np.arange(4), np.arange(4), 2, fetch, skip=1))
-    assert fetched == [[2, 3]]
+    steps = [[np.array([0, 1])], [], [np.array([3])]]
+    brought = list(load_steps(CLIPS, np.arange(4), np.arange(4), steps, fetch))
+    assert [len(step) for step in brought] == [1, 0, 1] and fetched == [[0, 1], [3]]
 
 
 def test_no_passes_at_test_time():
-    batches = list(load_batches(CLIPS, np.array([2, 3]), None, 8, random_frames))
+    batches = whole_batches(np.array([2, 3]), None, 8)
     assert len(batches) == 1 and batches[0].draws.abs().max() == 0
 
 
 def test_every_visit_is_the_same():
-    loader = load_batches(CLIPS, np.arange(4), np.arange(4), 3, random_frames)
-    assert all(same(a, b) for a, b in zip(list(loader), list(loader), strict=True))
+    loader = load_steps(CLIPS, np.arange(4), np.arange(4), split_steps(4, 3), random_frames)
+    assert all(same(a, b) for (a,), (b,) in zip(list(loader), list(loader), strict=True))
 
 
 def test_what_a_worker_is_sent_does_not_grow_with_the_data(tmp_path):
@@ -197,6 +223,6 @@ def test_what_a_worker_is_sent_does_not_grow_with_the_data(tmp_path):
         many = collect_clips(dict(name=f"{i:05}", label=0, joints=np.zeros((1, 20, 17, 2)))
                              for i in range(count))
         clips = stored(many, tmp_path / f"{count}.skel")
-        return len(pickle.dumps(load_batches(clips, np.arange(1), None, 1, random_frames).dataset))
+        return len(pickle.dumps(load_steps(clips, np.arange(1), None, [], random_frames).dataset))
     sizes = letter(100), letter(900)
     assert max(sizes) < 3000 and abs(sizes[0] - sizes[1]) < 20

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from skelbook.data.loading import Batch
-from skelbook.learner.loop import make_optimizer, predict, train_epoch
+from skelbook.learner.loop import Progress, make_optimizer, predict, train_epoch
 from skelbook.learner.recipes import DEMO
 
 
@@ -39,6 +39,13 @@ def batch(n=4, seed=0, first=0):
     return Batch(labels, samples, x, columns, torch.zeros(n, 5), 5 * columns)
 
 
+def parted(whole, shards):
+    "The shards of a batch."
+    columns = [tensor.tensor_split(min(shards, len(whole.labels)))
+               for field in fields(Batch) if (tensor := getattr(whole, field.name)) is not None]
+    return [Batch(*part) for part in zip(*columns, strict=True)]
+
+
 def one_clip(batch):
     "(N, M, T, V, C) -> (N, 1, M, T, V, C)."
     return batch.joints[:, None]
@@ -60,36 +67,47 @@ def test_a_step_is_nesterovs_with_decay_on_weights_and_biases():
             gradient = p.grad + recipe.weight_decay * w[k]
             v[k] = recipe.momentum * v[k] + gradient
             w[k] = w[k] - 0.1 * (step + 1) * (gradient + recipe.momentum * v[k])
-    train_epoch(ours, optimizer, [batch()] * 3, one_clip, lambda step: 0.1 * (step + 1))
+    train_epoch(ours, optimizer, [[batch()]] * 3, one_clip, lambda step: 0.1 * (step + 1))
     for k, p in ours.named_parameters():
         np.testing.assert_allclose(p.detach(), w[k], rtol=1e-5, atol=1e-6)
 
 
 def test_the_rate_is_that_of_the_step_and_steps_are_counted_on():
     seen, ours = [], model()
-    step, *_ = train_epoch(ours, make_optimizer(ours, DEMO), [batch()] * 3, one_clip,
-                           lambda step: seen.append(step) or 0.1, step=7)
-    assert step == 10 and seen == [7, 8, 9]
+    done = train_epoch(ours, make_optimizer(ours, DEMO), [[batch()]] * 3, one_clip,
+                       lambda step: seen.append(step) or 0.1, Progress(7, 3.5, 2, 4))
+    assert (done.step, done.clips) == (10, 16) and seen == [7, 8, 9]
+    assert done.loss > 3.5 and done.hits >= 2
+
+
+def test_an_epoch_in_two_parts_is_an_epoch():
+    steps = [[batch(5, seed=seed)] for seed in range(4)]
+    one, two = model(), model()
+    its, others = make_optimizer(one, DEMO), make_optimizer(two, DEMO)
+    whole = train_epoch(one, its, steps, one_clip, lambda step: 0.1)
+    half = train_epoch(two, others, steps[:3], one_clip, lambda step: 0.1)
+    assert train_epoch(two, others, steps[3:], one_clip, lambda step: 0.1, half) == whole
+    assert torch.equal(one.fc.weight, two.fc.weight)
 
 
 def test_a_rate_of_zero_changes_nothing_and_reports_means_over_clips():
     ours, losses = model(), []
     before = {k: w.clone() for k, w in ours.state_dict().items()}
     batches = [batch(5, seed=1), batch(1, seed=2)]             # the last one is smaller
-    _, loss, right = train_epoch(ours, make_optimizer(ours, DEMO), batches, one_clip,
-                                 lambda step: 0.0, after_batch=lambda step, x: losses.append(x))
+    done = train_epoch(ours, make_optimizer(ours, DEMO), [[part] for part in batches], one_clip,
+                       lambda step: 0.0, after_step=lambda done, loss, stop: losses.append(loss))
     assert all(torch.equal(before[k], w) for k, w in ours.state_dict().items())
-    assert loss == pytest.approx((5 * losses[0] + losses[1]) / 6, rel=1e-6)
+    assert done.loss == pytest.approx(5 * losses[0] + losses[1], rel=1e-6) and done.clips == 6
     hits = sum((ours(b.joints).argmax(1) == b.labels).sum().item() for b in batches)
-    assert right == hits / 6
+    assert done.hits == hits
 
 
 def test_watching_changes_nothing():
     ends = []
-    for watch in (dict(), dict(after_batch=lambda step, loss: torch.rand(3))):
+    for watch in (dict(), dict(after_step=lambda done, loss, stop: torch.rand(3))):
         ours = model()
         optimizer = make_optimizer(ours, DEMO)
-        train_epoch(ours, optimizer, [batch()] * 2, one_clip, lambda step: 0.1, **watch)
+        train_epoch(ours, optimizer, [[batch()]] * 2, one_clip, lambda step: 0.1, **watch)
         ends.append(ours.fc.weight.detach().numpy())
     np.testing.assert_array_equal(*ends)
 
@@ -102,7 +120,8 @@ def test_a_broken_clip_is_named_before_it_reaches_the_weights(value, names, said
     broken.joints[2, 0, 3, 1, 0] = value
     before, optimizer = ours.fc.weight.clone(), make_optimizer(ours, DEMO)
     with pytest.raises(FloatingPointError, match="step 3 with learning rate 0.25") as error:
-        train_epoch(ours, optimizer, [broken], one_clip, lambda step: 0.25, 3, names=names)
+        train_epoch(ours, optimizer, [[broken]], one_clip, lambda step: 0.25, Progress(3),
+                    names=names)
     assert str(error.value).endswith(f"not finite in clips {said}")
     assert torch.equal(ours.fc.weight, before)
 
@@ -111,14 +130,41 @@ def test_a_loss_that_explodes_on_good_clips_blames_the_rate():
     ours = model()
     ours.fc.weight.data[:] = float("inf")
     with pytest.raises(FloatingPointError, match="clips are finite: lower the learning rate"):
-        train_epoch(ours, make_optimizer(ours, DEMO), [batch()], one_clip, lambda step: 0.1)
+        train_epoch(ours, make_optimizer(ours, DEMO), [[batch()]], one_clip, lambda step: 0.1)
+
+
+def test_a_gradient_that_explodes_stops_the_run_before_the_weights_do():
+    class Steep(Linear):
+        def forward(self, x):                       # a finite loss with an infinite slope
+            return super().forward(x) + (self.fc.weight * 0).abs().sqrt().sum()
+
+    ours = Steep()
+    before, optimizer = ours.fc.weight.clone(), make_optimizer(ours, DEMO)
+    with pytest.raises(FloatingPointError, match="gradient's length nan .* lower the learning"):
+        train_epoch(ours, optimizer, [[batch()]], one_clip, lambda step: 0.1)
+    assert torch.equal(ours.fc.weight, before)
+
+
+@pytest.mark.parametrize("shards", [1, 2])
+def test_long_gradients_are_shortened_and_short_ones_are_not(shards):
+    plain = torch.optim.SGD
+    ends = {}
+    for clip_norm in (0.0, 0.01, 100.0):
+        ours = model()
+        before = torch.cat([p.detach().flatten() for p in ours.parameters()])
+        train_epoch(ours, plain(ours.parameters(), 1.0), [parted(batch(6), shards)], one_clip,
+                    lambda step: 1.0, shards=shards, clip_norm=clip_norm)
+        ends[clip_norm] = torch.cat([p.detach().flatten() for p in ours.parameters()]) - before
+    assert torch.equal(ends[0.0], ends[100.0]) and ends[0.0].norm() > 0.02
+    short = 0.01 * ends[0.0] / ends[0.0].norm()
+    torch.testing.assert_close(ends[0.01], short, rtol=1e-3, atol=1e-6)
 
 
 def test_half_precision_is_the_forward_pass_only():
     ours, kinds = model(), []
     ours.fc.register_forward_hook(lambda module, x, y: kinds.append(y.dtype))
     optimizer = make_optimizer(ours, DEMO)
-    train_epoch(ours, optimizer, [batch()], one_clip, lambda step: 0.1, precision="bf16")
+    train_epoch(ours, optimizer, [[batch()]], one_clip, lambda step: 0.1, precision="bf16")
     assert kinds == [torch.bfloat16]
     assert ours.fc.weight.dtype == ours.fc.weight.grad.dtype == torch.float32
 
@@ -196,32 +242,46 @@ def test_shards_are_devices_that_average_gradients_and_in_the_end_their_statisti
     batches = [doubled(16, seed) for seed in range(5)]
     devices, (mean, variance, _) = as_on_devices(shards, batches, lr=0.3)
     ours = normed()
-    train_epoch(ours, torch.optim.SGD(ours.parameters(), 0.3), batches, one_clip, lambda step: 0.3,
+    train_epoch(ours, torch.optim.SGD(ours.parameters(), 0.3),
+                [parted(whole, shards) for whole in batches], one_clip, lambda step: 0.3,
                 shards=shards)
     for p, q in zip(ours.parameters(), devices.parameters(), strict=True):
         torch.testing.assert_close(p, q, rtol=1e-12, atol=1e-14)
     torch.testing.assert_close(ours.norm.running_mean, mean, rtol=1e-12, atol=1e-14)
     torch.testing.assert_close(ours.norm.running_var, variance, rtol=1e-12, atol=1e-14)
     assert ours.norm.momentum == 0.1, "the momentum is put back"
+    assert ours.norm.num_batches_tracked == 5, "a step is one update, however many shards it has"
 
 
 def test_a_clip_weighs_the_same_in_shards_of_different_sizes():
     ends = []
     for shards in (1, 3, 5, 9):                       # 7 clips; never more shards than clips
         ours = model()
-        train_epoch(ours, make_optimizer(ours, DEMO), [batch(7)], one_clip, lambda step: 0.1,
-                    shards=shards)
+        train_epoch(ours, make_optimizer(ours, DEMO), [parted(batch(7), shards)], one_clip,
+                    lambda step: 0.1, shards=shards)
         ends.append(ours.fc.weight.detach())
     for end in ends[1:]:
         torch.testing.assert_close(end, ends[0], rtol=1e-5, atol=1e-7)
 
 
 def test_the_report_of_a_sharded_epoch_is_over_all_clips():
-    whole, parts = ([train_epoch(m, make_optimizer(m, DEMO), [batch(6), batch(5, seed=1)], one_clip,
-                                 lambda step: 0.0, shards=shards) for m in [model()]][0]
-                    for shards in (1, 4))
-    assert whole[0] == parts[0] == 2 and whole[2] == parts[2]
-    assert whole[1] == pytest.approx(parts[1], rel=1e-6)
+    done = {}
+    for shards in (1, 4):
+        ours, batches = model(), [batch(6), batch(5, seed=1)]
+        done[shards] = train_epoch(ours, make_optimizer(ours, DEMO),
+                                   [parted(whole, shards) for whole in batches], one_clip,
+                                   lambda step: 0.0, shards=shards)
+    assert done[1].loss == pytest.approx(done[4].loss, rel=1e-6)
+    assert replace(done[1], loss=0) == replace(done[4], loss=0) == Progress(2, 0, done[1].hits, 11)
+
+
+def test_whoever_is_asked_to_stop_hears_of_it_after_the_step():
+    for shards in (1, 2):
+        ours, heard = model(), []
+        train_epoch(ours, make_optimizer(ours, DEMO), [parted(batch(6), shards)] * 2, one_clip,
+                    lambda step: 0.1, shards=shards, asked=[15],
+                    after_step=lambda done, loss, stop, heard=heard: heard.append(stop))
+        assert heard == [True, True]
 
 
 # -- optimisers
@@ -229,7 +289,7 @@ def test_the_report_of_a_sharded_epoch_is_over_all_clips():
 def test_adam_adds_the_decay_to_the_gradient():
     ours, twin, recipe = model(), model(), replace(DEMO, optimizer="adam", lr=0.01)
     optimizer = make_optimizer(ours, recipe)
-    train_epoch(ours, optimizer, [batch()] * 3, one_clip, lambda step: 0.01)
+    train_epoch(ours, optimizer, [[batch()]] * 3, one_clip, lambda step: 0.01)
     plain = torch.optim.Adam(twin.parameters(), lr=0.01)
     for _ in range(3):
         plain.zero_grad()

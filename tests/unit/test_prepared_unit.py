@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from skelbook.data.loading import load_batches
+from skelbook.data.loading import load_steps, split_steps
 from skelbook.data.store import Source, open_store, write_store
 from skelbook.transforms import pipelines
 from skelbook.transforms.pipelines import GraphPipeline, WholeClipPipeline, prepare_clips
@@ -95,8 +95,8 @@ def test_loading_processes_share_it(toy):
     store, pipeline, folder = toy
     clips = prepare_clips(store, pipeline, folder)
     assert len(pickle.dumps(clips)) < 3000
-    batches = [list(load_batches(clips, np.arange(9), None, 4, pipeline.fetch, workers))
-               for workers in (0, 1)]
+    batches = [[step[0] for step in load_steps(clips, np.arange(9), None, split_steps(9, 4),
+                                               pipeline.fetch, workers)] for workers in (0, 1)]
     assert all(torch.equal(a.joints, b.joints) for a, b in zip(*batches, strict=True))
 
 

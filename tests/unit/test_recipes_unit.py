@@ -68,7 +68,7 @@ def test_every_recipe_is_found_by_its_three_names():
     assert {recipe.stream for recipe in OWN.values()} == set(STREAMS)
 
 
-MAY_BE_0 = {"seed", "width", "depth", "rotation", "warmup"}
+MAY_BE_0 = {"seed", "width", "depth", "rotation", "warmup", "clip_norm"}
 
 
 def test_every_recipe_names_data_and_gives_positive_numbers():
@@ -249,9 +249,15 @@ def test_runs_of_other_models_data_streams_and_seeds_never_share_a_folder(recipe
     (dict(exact=1), "exact 1 is not True or False"),
     (dict(compile="yes"), "compile 'yes' is not True or False"),
     (dict(seed=2**32), "seed 4294967296 is above 4294967295"),
-    (dict(gpus=2), "gpus 2 is not built yet: use gpus 0 or 1"),
-    (dict(processes=4), "processes 4 is not built yet: use processes 0 or 1"),
-    (dict(exact=True), "exact True is not built yet: use exact False"),
+    (dict(gpus=2), "gpus 2 cannot share the shards of this recipe's batch evenly (shards: 1): "
+                   "use gpus 1, or -p shards 2, which is another experiment"),
+    (dict(processes=4), "processes 4 cannot share the shards of this recipe's batch evenly (shards:"
+                        " 1): use processes 1, or -p shards 4, which is another experiment"),
+    (dict(processes=3, shards=8), "processes 3 cannot share the shards of this recipe's batch "
+     "evenly (shards: 8): use processes 1, 2, 4, 8, or -p shards 3, which is another experiment"),
+    (dict(shards=33), "shards 33: a batch of 32 has not so many parts"),
+    (dict(gpus=2, processes=2, shards=2), "gpus 2 and processes 2: on GPUs there is one process for"
+                                          " each; use processes 1"),
     (dict(compile=True), "compile True is not built yet: use compile False"),
     *(({name: -1}, f"{name} -1 is negative") for name in PARAMETERS
       if type(PARAMETERS[name]) is int),

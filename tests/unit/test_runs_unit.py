@@ -205,13 +205,19 @@ def test_the_package_hash_is_that_of_the_files(monkeypatch, tmp_path):
 
 # -- checkpoints and the log
 
+def save(folder, step=1, log=(ROW,), **which):
+    "A checkpoint of a small network."
+    model, optimizer = network(**which)
+    save_checkpoint(folder, model, optimizer, {"step": step}, list(log))
+    return model, optimizer
+
+
 def test_weights_statistics_momentum_position_and_log_return(tmp_path):
     model, optimizer = network()
     step(model, optimizer)
-    save_checkpoint(tmp_path, model, optimizer, 17, [ROW])
+    save_checkpoint(tmp_path, model, optimizer, {"step": 17, "loss": 0.1 + 0.2}, [ROW])
     other, its = network(seed=5)
-    assert load_checkpoint(tmp_path, other, its) == (17, [ROW])
-    assert read_log(tmp_path) == [ROW]
+    assert load_checkpoint(tmp_path, other, its) == ({"step": 17, "loss": 0.1 + 0.2}, [ROW])
     step(model, optimizer)
     step(other, its)
     for a, b in zip(model.state_dict().values(), other.state_dict().values(), strict=True):
@@ -219,15 +225,14 @@ def test_weights_statistics_momentum_position_and_log_return(tmp_path):
 
 
 def test_a_checkpoint_before_the_first_step_has_no_momentum(tmp_path):
-    model, optimizer = network()
-    save_checkpoint(tmp_path, model, optimizer, 0, [ROW])
-    assert load_checkpoint(tmp_path, *network(seed=1))[0] == 0
+    save(tmp_path, step=0)
+    assert load_checkpoint(tmp_path, *network(seed=1))[0] == {"step": 0}
 
 
 def test_without_a_checkpoint_nothing_is_done_and_nothing_changed(tmp_path):
     model, optimizer = network()
     before = model[0].weight.clone()
-    assert load_checkpoint(tmp_path, model, optimizer) == (0, [])
+    assert load_checkpoint(tmp_path, model, optimizer) == ({}, [])
     assert torch.equal(model[0].weight, before)
 
 
@@ -235,7 +240,7 @@ def test_without_a_checkpoint_nothing_is_done_and_nothing_changed(tmp_path):
 @given(st.integers(0, 1000))
 def test_a_checkpoint_cut_anywhere_is_refused(tmp_path_factory, part):
     folder = tmp_path_factory.mktemp("cut")
-    save_checkpoint(folder, *network(), 1, [ROW])
+    save(folder)
     path = folder / "last.safetensors"
     data = path.read_bytes()
     path.write_bytes(data[:len(data) * part // 1001])
@@ -243,35 +248,100 @@ def test_a_checkpoint_cut_anywhere_is_refused(tmp_path_factory, part):
         load_checkpoint(folder, *network())
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.floats(0, 1, exclude_max=True), st.integers(0, 7))
+def test_one_wrong_bit_anywhere_is_found(tmp_path_factory, place, bit):
+    folder = tmp_path_factory.mktemp("bit")
+    model, _ = save(folder)
+    path = folder / "last.safetensors"
+    data = bytearray(path.read_bytes())
+    data[int(place * len(data))] ^= 1 << bit
+    path.write_bytes(data)
+    other, _ = network(seed=3)
+    try:
+        assert load_checkpoint(folder, other, None) == ({"step": 1}, [ROW])
+    except ValueError as error:
+        assert "cannot be used" in str(error)
+    else:                                   # a blank of the header: nothing that counts changed
+        assert all(torch.equal(a, b) for a, b in zip(
+            model.state_dict().values(), other.state_dict().values(), strict=True))
+
+
+@pytest.mark.parametrize("damage", ["cut", "bit", "gone", "empty"])
+def test_a_broken_newest_checkpoint_is_named_and_passed_over(tmp_path, damage):
+    first, _ = save(tmp_path, step=1, seed=1)
+    save(tmp_path, step=2, seed=2)
+    path = tmp_path / "last.safetensors"
+    data = path.read_bytes()
+    if damage == "gone":
+        path.unlink()
+    else:
+        path.write_bytes({"cut": data[:-1], "empty": b"",
+                          "bit": data[:-1] + bytes([data[-1] ^ 1])}[damage])
+    heard, (other, its) = [], network(seed=9)
+    assert load_checkpoint(tmp_path, other, its, heard.append) == ({"step": 1}, [ROW])
+    assert torch.equal(other[0].weight, first[0].weight)
+    if damage != "gone":
+        assert len(heard) == 1 and f"{tmp_path.name}/last.safetensors cannot be used" in heard[0]
+
+
+def test_when_both_are_broken_both_are_named(tmp_path):
+    for number in (1, 2):
+        save(tmp_path, number)
+    for path in tmp_path.glob("*.safetensors"):
+        path.write_bytes(b"no")
+    with pytest.raises(ValueError, match=r"(?s)last.safetensors .*last-but-one.safetensors "):
+        load_checkpoint(tmp_path, *network())
+
+
 @pytest.mark.parametrize("tensors, metadata", [
-    ({"model.weight": torch.zeros(2)}, {"step": "1", "log": "[]"}),
+    ({"model.weight": torch.zeros(2)}, {"state": '{"position": {}, "log": []}', "sha256": ""}),
     ({"weight": torch.zeros(2)}, None)])
-def test_a_file_of_another_network_is_refused(tmp_path, tensors, metadata):
+def test_a_file_of_another_kind_is_refused(tmp_path, tensors, metadata):
     save_file(tensors, tmp_path / "last.safetensors", metadata)
     with pytest.raises(ValueError, match="cannot be used"):
         load_checkpoint(tmp_path, *network())
 
 
 def test_a_network_of_another_width_is_refused(tmp_path):
-    save_checkpoint(tmp_path, *network(), 1, [ROW])
+    save(tmp_path)
     with pytest.raises(ValueError, match="size mismatch"):
         load_checkpoint(tmp_path, *network(width=5))
 
 
-def test_a_failed_write_leaves_the_checkpoint_before(tmp_path, monkeypatch):
-    model, optimizer = network()
-    save_checkpoint(tmp_path, model, optimizer, 1, [ROW])
-    before = (tmp_path / "last.safetensors").read_bytes()
+@pytest.mark.parametrize("moment", ["while writing", "before the old one is renamed",
+                                    "between the two names"])
+def test_a_failed_write_leaves_a_whole_checkpoint(tmp_path, monkeypatch, moment):
+    save(tmp_path, step=1)
 
     def full_disk(tensors, path, metadata):
         path.write_bytes(b"half")
         raise OSError("no space left on device")
 
-    monkeypatch.setattr("safetensors.torch.save_file", full_disk)
+    renamed, replace_file = [], os.replace
+
+    def failing(old, new):
+        renamed.append(new)
+        if len(renamed) == (1 if moment.startswith("before") else 2):
+            raise OSError("no space left on device")
+        replace_file(old, new)
+
+    if moment == "while writing":
+        monkeypatch.setattr("safetensors.torch.save_file", full_disk)
+    else:
+        monkeypatch.setattr(os, "replace", failing)
     with pytest.raises(OSError, match="no space"):
-        save_checkpoint(tmp_path, model, optimizer, 2, [ROW, ROW])
-    assert (tmp_path / "last.safetensors").read_bytes() == before
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["last.safetensors", "log.csv"]
+        save(tmp_path, step=2)
+    monkeypatch.undo()
+    assert load_checkpoint(tmp_path, *network())[0] == {"step": 1}
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_only_the_two_newest_are_kept(tmp_path):
+    for number in range(4):
+        save(tmp_path, number)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "last-but-one.safetensors", "last.safetensors"]
 
 
 rows = st.lists(st.fixed_dictionaries({

@@ -9,7 +9,9 @@ import torch
 
 import skelbook.learner.train as training
 from skelbook.data.catalogue import CATALOGUE
+from skelbook.data.loading import split_steps
 from skelbook.data.store import Source, open_store, write_store
+from skelbook.learner.group import Group
 from skelbook.learner.recipes import DEMO, OWN, plan
 from skelbook.learner.train import Setup, make_model, make_pipeline, prepare_run
 from skelbook.transforms.pipelines import GraphPipeline, WholeClipPipeline
@@ -90,10 +92,18 @@ def test_splits_are_those_of_the_catalogue(toy):
 def test_an_order_replaces_the_split(toy):
     order = np.array([6, 0, 3])
     assert names_of(toy.batches(order=order)) == [[6, 0], [3]]
-    again = [toy.pipeline.inputs(next(iter(toy.batches(order=order, passes=np.full(3, k)))))
+    steps = split_steps(3, batch=2)
+    again = [toy.pipeline.inputs(next(iter(toy.shards(steps, order, np.full(3, k))))[0])
              for k in (1, 1, 2)]
     assert again[0].shape == (2, 1, 2, 6, 25, 3)                # training: one random clip
     assert torch.equal(again[0], again[1]) and not torch.equal(again[0], again[2])
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5])
+def test_processes_share_the_batches_of_a_split_and_each_clip_is_seen_once(toy, size):
+    parts = [names_of(replace(toy, group=Group(rank, size)).batches("xsub_train"))
+             for rank in range(size)]
+    assert sum(parts, []) == [[0, 1], [2, 3], [4]]          # in the order of the store
 
 
 @pytest.mark.parametrize("clips, expected", [(None, 3), (1, 1)])
@@ -119,10 +129,9 @@ def test_times_are_said_as_people_say_them(seconds, words):
 
 def test_the_first_estimate_comes_once_and_only_in_the_first_epoch():
     lines = []
-    for epoch in (0, 1):
-        look = training._first_estimate(lines.append, steps=10, epochs=3, epoch=epoch)
-        for step in range(epoch * 10 + 1, epoch * 10 + 11):
-            look(step, 1.0)
+    look = training._first_estimate(lines.append, epochs=3)
+    for step in range(1, 31):
+        look(step, 10)
     assert len(lines) == 1
     assert lines[0].startswith("10 steps per epoch, 0.00 s each: about 0 s")
 
