@@ -16,7 +16,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections import deque
 from pathlib import Path
 
 from torch.distributed.elastic.multiprocessing.errors import record
@@ -80,7 +79,8 @@ def main():
     try:
         train_here(read_words(sys.argv[1:]))
     except Stopped as stopped:
-        print(stopped, flush=True)
+        if os.environ.get("RANK", "0") == "0":
+            print(stopped, flush=True)
         sys.exit(STATUS)
 
 # %% ../../nbs/77_evaluate.launch.ipynb #7159039c
@@ -124,7 +124,8 @@ def _command(processes, given, folder):
 
 # %% ../../nbs/77_evaluate.launch.ipynb #0e080fa5
 def _listen(command, environment, log):
-    "Exit status and the end of the errors of a launcher, whose output goes to `log`."
+    "Exit status and errors of a launcher, whose output goes to `log`; was it interrupted?"
+    interrupted = False
     with tempfile.TemporaryFile("w+") as errors, subprocess.Popen(
             command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors,
             text=True, start_new_session=True) as process:
@@ -134,10 +135,11 @@ def _listen(command, environment, log):
                     log(line.rstrip("\n"))
                 break
             except KeyboardInterrupt:
+                interrupted = True
                 process.send_signal(signal.SIGTERM)
         process.wait()
         errors.seek(0)
-        return process.returncode, "".join(deque(errors, 200))
+        return process.returncode, errors.read(), interrupted
 
 # %% ../../nbs/77_evaluate.launch.ipynb #7dd020eb
 RESTARTS = 2        # after processes that were killed
@@ -159,11 +161,11 @@ def train_in_processes(
     environment = _environment(count, planned.exact, log)
     for left in reversed(range(RESTARTS + 1)):
         with tempfile.TemporaryDirectory() as folder:
-            status, report = _listen(_command(count, given, folder), environment, log)
+            status, report, stopped = _listen(_command(count, given, folder), environment, log)
             cause, deaths = _first_error(folder), _deaths(report)
         if status == 0:
             return
-        if run_state(planned.folder) != "complete" and f"exitcode  : {STATUS}" in report:
+        if stopped or f"exitcode  : {STATUS}" in report:
             raise Stopped(f"{planned.folder.name} was stopped and is saved: the same command "
                           "continues it")
         if not deaths or not left:
