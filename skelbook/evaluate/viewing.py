@@ -36,10 +36,10 @@ def find_sample(
     names = store.clips.names.tolist()
     found = [i for i, other in enumerate(names) if other == name] or [
         i for i, other in enumerate(names)
-        if name.isdigit() and other.isdigit() and int(other) == int(name)]
+        if name.isdecimal() and other.isdecimal() and int(other) == int(name)]
     if not found:
         near = difflib.get_close_matches(name, names, n=1)
-        hint = f": did you mean {near[0]!r}?" if near else f", one of {len(names)} is {names[0]!r}"
+        hint = f": did you mean {near[0]!r}?" if near else f": a name is, for example, {names[0]!r}"
         raise ValueError(f"there is no clip {name!r} in {store.meta['name']}{hint}")
     return found[0]
 
@@ -104,7 +104,8 @@ def plan_gallery(
         raise ValueError(f"run {run.name} is about data {data!r}, not {given['data']!r}: "
                          "leave out data, or run")
     entry = find_entry(data, given["data_root"])
-    if (store_path(entry) / "DONE").is_file():
-        find_sample(open_store(store_path(entry)), entry.test, given["sample"])
+    if given["sample"] and (store_path(entry) / "DONE").is_file():
+        store = open_store(store_path(entry))
+        given["sample"] = str(store.clips.names[find_sample(store, entry.test, given["sample"])])
     folder = _place(given, run.name if run else _short(data))
     return GalleryPlan(given, data, entry, folder, run, recipe)

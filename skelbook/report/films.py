@@ -170,7 +170,7 @@ def draw_plate(
     for ax, (stream, maps) in zip(others, scene.volumes.items(), strict=True):
         image = ax.imshow(maps.max(0).mean(0), norm=PowerNorm(0.5, 0, 1), interpolation="nearest")
         _frame(ax, scene).set_title(f"{len(maps)} {stream}s")
-    _bar(image, others, "score, mean over time", shrink=0.8, ticks=(0, .1, .3, .6, 1))
+    _bar(image, others, "mean score", shrink=0.8, ticks=(0, .1, .3, .6, 1))
     return fig
 
 # %% ../../nbs/84_report.films.ipynb #9051c57a
@@ -253,7 +253,7 @@ def busiest(
 # %% ../../nbs/84_report.films.ipynb #42867ee2
 def draw_slices(
     scene,   # `Scene`
-    joints,  # numbers of joints, a list, such as those of `busiest`
+    joints,  # numbers of joints, length J, such as those of `busiest`
 ):           # the figure
     "Each joint's map in three views that share their edges, and the pose when it reaches farthest."
     size = 0.5 + 3.55 * len(joints), 1.1 + 2 * min(1.5 * scene.tall, 2.3)

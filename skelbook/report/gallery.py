@@ -230,14 +230,15 @@ CAPTIONS = {  # name of a picture -> its title, and its caption with gaps
                "frame is in the corner, the joint in a circle."),
     "motion": ("What moves", "The speed of each joint of {clip} (of the fastest person, where "
                "there are several), its share of all motion as bars, and as discs on the body. "
-               "Where a joint is missing the row is white."),
+               "A joint that is missing has no speed."),
     "looks": ("What the network looks at", "The network answers *{answer}* ({sure:.0f} %); the "
               "true class is *{truth}*, and this is {seen}. Input times gradient of the answer's "
               "score, as a share of the whole: over the {given} frames that the network is given, "
               "summed up as bars, and as discs on the body.{bones} A joint near the origin of the "
               "coordinates counts little, whatever it does."),
-    "shares": ("What it looks at, class by class", "The same measure as a mean over test clips of "
-               "each class, taken when the run was tested and kept in its record."),
+    "shares": ("What it looks at, class by class", "The share of each joint in the scores of the "
+               "network's answers, as input times gradient says it: a mean over test clips of each "
+               "class, which the run has kept in its record."),
     "confusion": ("What is taken for what", "The {count} test clips of the run: a row for each "
                   "class, with the share that was given each answer. Top-1 accuracy {top1:.2f} % "
                   "(95 % interval {low:.1f} … {high:.1f}). {worst}"),
@@ -275,10 +276,11 @@ class Page:
         display(shown, Markdown(f"> **{title}.** {caption}"))
 
     def note(self,
+             name,  # a key of `CAPTIONS`
              text,  # a sentence
              ):
-        "Says on the page, and in the notebook, why something is not there."
-        self.parts.append(text)
+        "Says on the page, and in the notebook, why a picture is not there."
+        self.parts += [f"## {CAPTIONS[name][0]}", text]
         display(Markdown(text))
 
     def write(self):  # the file

@@ -13,7 +13,7 @@ LAYERS = ["core", "keyed", "viz", "graph", "data", "transforms", "models", "lear
 NAMES = {module_name(path) for path in MODULES}
 LIGHT = ["skelbook", "skelbook.core", "skelbook.keyed", "skelbook.command", "skelbook.prep",
          "skelbook.learner.recipes", "skelbook.learner.runs", "skelbook.evaluate.fusion",
-         "skelbook.evaluate.plans"]
+         "skelbook.evaluate.plans", "skelbook.evaluate.viewing"]
 HEAVY = {"torch", "matplotlib", "pandas", "IPython"}
 
 
