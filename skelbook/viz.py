@@ -21,8 +21,8 @@ from .core import choose
 # %% ../nbs/02_viz.ipynb #826a6a83
 PARTS = dict(zip(("left", "right", "torso"), sns.color_palette("colorblind", 3), strict=True))
 STREAMS = {"joint": "#5e2b97", "bone": "#a03b1c",
-           "joint-motion": "#b79be0", "bone-motion": "#eaa17f"}
-DASHES = ("-", "--", "-.", ":")  # of the first, second, … line of a plot; of the streams in order
+           "joint-motion": "#b79be0", "bone-motion": "#eaa17f", "limb": "#2ba3a0"}
+DASHES = ("-", "--", "-.", ":")  # of the first, second, … line of a plot
 
 # %% ../nbs/02_viz.ipynb #7fe37724
 PART_LINES = {"left": "-", "right": (0, (2, 0.8)), "torso": "-"}

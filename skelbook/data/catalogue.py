@@ -161,7 +161,16 @@ def _read_synthetic(path=None):
                   len(clip_names()), {"generator": MAKER, "seed": 0})
 
 
-READERS["synthetic"] = _read_synthetic
+def _read_synthetic_2d(path=None):
+    "The same as a pose detector finds it in a video; needs no file."
+    def samples():
+        return (dict(name=name, joints=joints, scores=scores, image_size=(1080, 1920), label=label)
+                for name, joints, scores, label in synthetic_clips(view="2d"))
+
+    return replace(_read_synthetic(), name="synthetic12-2d", layout="coco", samples=samples)
+
+
+READERS |= {"synthetic": _read_synthetic, "synthetic-2d": _read_synthetic_2d}
 
 # %% ../../nbs/29_data.catalogue.ipynb #d0b6a680
 def _small(store, protocol, layout, num_classes, persons, file, reader, allow=()):
@@ -200,8 +209,13 @@ def _public_entries(name, public):
         for protocol, (train, test) in protocols(public.splits).items()}
 
 # %% ../../nbs/29_data.catalogue.ipynb #3d58d5a4
-CATALOGUE = {"synthetic": Entry(f"synthetic12-{MAKER}.skel", "xsub_train", "xsub_val", "nturgb+d",
-                                num_classes=12, persons=2), **SMALL}
+def _built_in(name, layout, reader):
+    "Entry of the built-in data."
+    return Entry(f"{name}-{MAKER}.skel", "xsub_train", "xsub_val", layout, 12, 2, reader=reader)
+
+
+CATALOGUE = {"synthetic": _built_in("synthetic12", "nturgb+d", "synthetic"),
+             "synthetic-2d": _built_in("synthetic12-2d", "coco", "synthetic-2d"), **SMALL}
 for name, public in PUBLIC.items():
     CATALOGUE |= _public_entries(name, public)
 

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ..core import STREAMS, check_parameters, choose, file_hash, project_root
-from .fusion import FUSIONS, check_same_clips, check_weights
+from ..core import check_parameters, choose, file_hash, project_root
+from .fusion import FUSIONS, check_same_clips, check_weights, fusions_of
 from skelbook.learner.recipes import (
+    AS_PUBLISHED,
     PARAMETERS,
     Plan,
     Recipe,
@@ -24,6 +25,7 @@ from skelbook.learner.recipes import (
     published_results,
     restore_recipe,
     run_name,
+    streams_of,
 )
 from ..learner.runs import check_same, read_log, read_record, run_state
 
@@ -73,8 +75,8 @@ def check_made_from(
                          "give -p out ANOTHER_FOLDER, or remove this one")
 
 # %% ../../nbs/73_evaluate.plans.ipynb #4a327bba
-FUSE = {"runs": "", "model": "agcn", "data": "synthetic", "seed": 0, "fusion": "two-stream",
-        "weights": "", "out": ""}
+FUSE = {"runs": "", "model": "agcn", "data": "synthetic", "seed": 0, "fusion": "", "weights": "",
+        "out": ""}
 
 
 @dataclass(frozen=True)
@@ -159,6 +161,17 @@ def _place(given, name, beside):
     return beside / name
 
 # %% ../../nbs/73_evaluate.plans.ipynb #692f150e
+def _parts(given):
+    "Names of the runs that a fusion is made of; unless one is named, the model's smallest."
+    fusions = fusions_of(streams_of(choose("model", given["model"], AS_PUBLISHED)))
+    if given["fusion"] and given["fusion"] not in fusions:
+        raise ValueError(f"model {given['model']} has no fusion {given['fusion']!r} "
+                         f"(valid: {', '.join(fusions)})")
+    streams = FUSIONS[given["fusion"] or fusions[0]]
+    return [run_name(Recipe(given["model"], given["data"], stream, seed=given["seed"]))
+            for stream in streams]
+
+# %% ../../nbs/73_evaluate.plans.ipynb #73fa8fc0
 def plan_fusion(
     **given,  # any of `FUSE`
 ):            # `FusionPlan`
@@ -168,10 +181,9 @@ def plan_fusion(
     clips, weights that do not fit, or a folder that holds another result.
     """
     given = check_parameters(given, FUSE)
-    streams = FUSIONS[choose("fusion", given["fusion"], FUSIONS)]
-    names = _listed(given["runs"]) or [
-        run_name(Recipe(given["model"], given["data"], stream, seed=given["seed"]))
-        for stream in streams]
+    if given["fusion"]:
+        choose("fusion", given["fusion"], FUSIONS)
+    names = _listed(given["runs"]) or _parts(given)
     folders = [_complete_run(name) for name in names]
     runs = {folder.name: folder for folder in folders}
     if not 1 < len(runs) == len(folders):
@@ -229,7 +241,8 @@ def _weights_of_file(given):
     file = Path(given["checkpoint"]).expanduser().resolve()
     if not file.is_file():
         raise ValueError(f"checkpoint {given['checkpoint']!r} is not a file")
-    own = plan(**{k: given[k] for k in ("model", "data", "stream", "data_root")}).recipe
+    asked = {k: given[k] for k in ("model", "data", "stream", "data_root")}
+    own = plan(**asked, weights=str(file)).recipe
     recipe = as_published(own.model, own.data, own.stream)
     return file, recipe, f"{run_name(recipe)}_{file.stem}", {"file": file.name}
 
@@ -243,21 +256,24 @@ def plan_scoring(
     or the folder holds another result.
     """
     given = check_parameters(given, SCORE)
+    if given["gpus"] > 1:
+        raise ValueError(f"gpus {given['gpus']}: a test runs on one device; use gpus 1, or 0")
     find_weights = _weights_of_file if given["checkpoint"] else _weights_of_run
     file, recipe, name, origin = find_weights(given)
     recipe = replace(recipe, clips=given["clips"] or recipe.clips)
-    if recipe.clips > 1 and recipe.pipeline != "graph":
+    if recipe.clips > 1 and recipe.pipeline not in ("graph", "heatmap"):
         raise ValueError(f"clips {recipe.clips}: {name} is tested on one fixed clip per sample; "
                          "use clips 1")
-    planned = plan(model=recipe.model, data=recipe.data, stream=recipe.stream,
+    planned = plan(model=recipe.model, data=recipe.data, stream=recipe.stream, weights=str(file),
                    **{k: given[k] for k in ("gpus", "workers", "data_root")})
+    planned = replace(planned, recipe=recipe, weights=None)      # not to begin with, but to test
     folder = _place(given, f"{name}_c{recipe.clips}", project_root() / "outputs" / "scores")
     made_from = [origin | {"clips": recipe.clips, "weights": file_hash(file)}]
     check_made_from(folder, made_from)
-    return ScoringPlan(replace(planned, recipe=recipe, folder=folder), file, made_from)
+    return ScoringPlan(replace(planned, folder=folder), file, made_from)
 
 # %% ../../nbs/73_evaluate.plans.ipynb #871f5997
-SWEEP = PARAMETERS | {"streams": ", ".join(STREAMS), "seeds": "0"}
+SWEEP = PARAMETERS | {"streams": "", "seeds": "0"}
 del SWEEP["stream"], SWEEP["seed"]
 
 
@@ -309,12 +325,11 @@ def plan_sweep(
     """
     seeds = _seeds(given.get("seeds", SWEEP["seeds"]))
     given = check_parameters(given | {"seeds": ""}, SWEEP)
-    streams = dict.fromkeys(choose("stream", name, STREAMS) for name in _listed(given["streams"]))
-    if not streams:
-        raise ValueError(f"streams is empty: name some of {', '.join(STREAMS)}")
+    own = streams_of(choose("model", given["model"], AS_PUBLISHED))
+    streams = dict.fromkeys(choose("stream", name, own) for name in _listed(given["streams"]))
+    streams = streams or dict.fromkeys(own)
     jobs = []
     for seed in seeds:
         trainings = {stream: _training(given, stream, seed) for stream in streams}
-        fusions = [fusion for fusion in FUSIONS if streams.keys() >= FUSIONS[fusion].keys()]
-        jobs += [*trainings.values(), *(_fusion(fusion, trainings) for fusion in fusions)]
+        jobs += [*trainings.values(), *(_fusion(name, trainings) for name in fusions_of(streams))]
     return jobs

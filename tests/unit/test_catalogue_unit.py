@@ -103,7 +103,7 @@ def test_entries_agree_with_their_readers():
     assert set(EXPECTED) | set(PUBLIC) <= stores
 
 
-@pytest.mark.parametrize("name", sorted(READERS.keys() - {"store", "synthetic"}))
+@pytest.mark.parametrize("name", sorted(READERS.keys() - {"store", "synthetic", "synthetic-2d"}))
 def test_every_reader_is_asked_in_the_same_way(name):
     words = list(signature(READERS[name]).parameters)
     assert words[:4] == ["path", "layout", "classes", "progress"]
@@ -115,7 +115,20 @@ def test_every_name_of_the_plan_is_there():
              "ntu120-xsub-3d", "ntu120-xset-2d", "ntu120-xset-3d", "gym", "k400", "diving48",
              *(f"{name}-split{k}" for name in ("ucf101", "hmdb51") for k in (1, 2, 3)),
              *(f"sbu-fold{k}" for k in range(1, 6))]
-    assert set(names) | {"synthetic"} == set(CATALOGUE)
+    assert set(names) | {"synthetic", "synthetic-2d"} == set(CATALOGUE)
+
+
+def test_the_built_in_data_in_pictures_is_what_the_detector_finds():
+    source = READERS["synthetic-2d"](None)
+    assert (source.layout, source.count, source.splits) == ("coco", 2304, synthetic.split_names())
+    sample = next(iter(source.samples()))
+    joints, scores = synthetic.make_clip_2d(sample["name"])
+    np.testing.assert_array_equal(sample["joints"], joints)
+    np.testing.assert_array_equal(sample["scores"], scores)
+    assert sample["image_size"] == (1080, 1920) and joints.shape[2:] == (17, 2)
+    entry = CATALOGUE["synthetic-2d"]
+    assert entry.store != CATALOGUE["synthetic"].store
+    assert {entry.train, entry.test} < set(source.splits)
 
 
 # -- refusals

@@ -19,7 +19,7 @@ from skelbook.evaluate.plans import (
     plan_sweep,
     plan_training,
 )
-from skelbook.learner.recipes import DEMO, PARAMETERS, SMALL, Recipe, run_name
+from skelbook.learner.recipes import DEMO, PARAMETERS, SMALL, Recipe, find_recipe, run_name
 from skelbook.learner.runs import write_log, write_record, write_scores
 
 NBS = Path(__file__).resolve().parents[2] / "nbs"
@@ -83,6 +83,25 @@ def test_what_is_not_a_run_gets_the_nearest_name(project):
 
 # -- fusing
 
+def test_the_two_streams_of_posec3d_are_fused_one_to_one(project):
+    recipes = [find_recipe("posec3d", "synthetic-2d", stream) for stream in ("joint", "limb")]
+    for seed, recipe in enumerate(recipes):
+        make_run(project, recipe, seed)
+    planned = plan_fusion(model="posec3d", data="synthetic-2d")
+    assert list(planned.runs) == [run_name(recipe) for recipe in recipes]
+    assert planned.weights == [1, 1] and planned.settings["stream"] == "joint-limb"
+    assert planned.folder == project / "posec3d_synthetic-2d_joint-limb_s0"
+    assert plan_fusion(model="posec3d", data="synthetic-2d", fusion="joint-limb") == planned
+
+
+def test_the_published_sum_of_posec3d_stands_beside_ours(project):
+    for seed, stream in enumerate(("joint", "limb")):
+        make_run(project, find_recipe("posec3d", "ntu60-xsub-2d", stream), seed)
+    same = dict(model="posec3d", data="ntu60-xsub-2d")
+    assert plan_fusion(**same).settings["published"] == 94.0
+    assert plan_fusion(**same, weights="2,1").settings["published"] is None
+
+
 def test_streams_of_a_published_fusion_get_its_weights_whatever_their_order(project):
     planned = plan_fusion(fusion="four-stream")
     assert list(planned.runs) == [f"agcn_synthetic_{stream}_s0" for stream in
@@ -131,7 +150,10 @@ def test_scores_elsewhere_are_fused_beside_each_other(project, tmp_path):
 
 @pytest.mark.parametrize("given, message", [
     (dict(seed=4), "there is no run 'agcn_synthetic_joint_s4' in outputs/runs: did you mean"),
-    (dict(model="agnc"), "did you mean 'agcn_synthetic_joint_s0'"),
+    (dict(model="agnc"), "unknown model 'agnc': did you mean 'agcn'?"),
+    (dict(model="stgcn"), "did you mean 'agcn_synthetic_joint_s0'"),
+    (dict(model="posec3d", fusion="two-stream"), "has no fusion 'two-stream' (valid: joint-limb)"),
+    (dict(fusion="joint-limb"), "agcn has no fusion 'joint-limb' (valid: two-stream, four-stream)"),
     (dict(fusion="two-steam"), "did you mean 'two-stream'"),
     (dict(fusoin="a"), "did you mean 'fusion'"),
     (dict(weights="1,1,1"), "3 weights for 2 runs"), (dict(weights="1;1"), "'1;1' are not numbers"),
@@ -204,7 +226,7 @@ def test_a_published_checkpoint_has_the_published_settings(project, tmp_path):
 @pytest.mark.parametrize("given, message", [
     (dict(run="agcn_synthetic_joint_s9"), "did you mean 'agcn_synthetic_joint_s0'"),
     (dict(run=""), "there is no run ''"), (dict(clips=-1), "clips -1 is negative"),
-    (dict(clips="ten"), "'ten' is not a whole number"), (dict(gpus=9), "gpus 9 is not built"),
+    (dict(clips="ten"), "'ten' is not a whole number"), (dict(gpus=9), "use gpus 1, or 0"),
     (dict(checkpoint="a.pth"), "checkpoint 'a.pth' is not a file"),
     (dict(out="outputs/runs/agcn_synthetic_joint_s0"), "holds the result of a training")])
 def test_impossible_tests_are_refused(project, given, message):
@@ -277,11 +299,12 @@ def test_only_fusions_that_have_all_their_streams_are_made(streams, fusions, tmp
 
 
 @pytest.mark.parametrize("given, message", [
-    (dict(streams="joint bone"), "unknown stream 'joint bone'"), (dict(streams=""), "is empty"),
+    (dict(streams="joint bone"), "unknown stream 'joint bone'"),
+    (dict(streams="joint, limb"), "unknown stream 'limb'"), (dict(model="posec3d"), "synthetic-2d"),
     (dict(seeds=""), "seeds '' are not"), (dict(seeds="1.5"), "are not whole numbers"),
     (dict(seeds=-1), "seeds -1 are not whole numbers"), (dict(seed=1), "did you mean 'seeds'"),
     (dict(epochs="x"), "not a whole number"), (dict(model="agnc"), "did you mean 'agcn'"),
-    (dict(gpus=9), "not built yet")])
+    (dict(gpus=9), "cannot share the shards")])
 def test_impossible_sweeps_are_refused(given, message, tmp_path):
     assert message in refusal(plan_sweep, out=str(tmp_path), **given)
 

@@ -12,10 +12,11 @@ from skelbook.data.catalogue import CATALOGUE
 from skelbook.data.loading import split_steps
 from skelbook.data.store import Source, open_store, write_store
 from skelbook.learner.group import Group
-from skelbook.learner.recipes import DEMO, OWN, plan
+from skelbook.learner.recipes import AS_PUBLISHED, DEMO, OWN, plan
 from skelbook.learner.train import Setup, make_model, make_pipeline, prepare_run
 from skelbook.transforms.pipelines import GraphPipeline, WholeClipPipeline
 from skelbook.transforms.sequences import SequencePipeline
+from skelbook.transforms.volumes import HeatmapPipeline
 
 ENTRY = CATALOGUE["synthetic"]
 
@@ -41,12 +42,21 @@ def toy(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("recipe", OWN.values(), ids=lambda r: f"{r.model}-{r.data}-{r.stream}")
 def test_a_pipeline_has_the_settings_of_its_recipe(recipe):
-    pipeline = make_pipeline(replace(recipe, seed=5), "nturgb+d", persons=1)
-    kinds = {"graph": GraphPipeline, "whole-clip": WholeClipPipeline, "sequence": SequencePipeline}
+    layout = "coco" if recipe.pipeline == "heatmap" else "nturgb+d"
+    pipeline = make_pipeline(replace(recipe, seed=5), layout, persons=1)
+    kinds = {"graph": GraphPipeline, "whole-clip": WholeClipPipeline, "sequence": SequencePipeline,
+             "heatmap": HeatmapPipeline}
     assert type(pipeline) is kinds[recipe.pipeline]
     assert (pipeline.stream, pipeline.clip_len, pipeline.clips) == (
         recipe.stream, recipe.clip_len, recipe.clips)
-    assert (pipeline.layout, pipeline.persons, pipeline.seed) == ("nturgb+d", 1, 5)
+    assert (pipeline.layout, pipeline.persons, pipeline.seed) == (layout, 1, 5)
+
+
+def test_a_heatmap_pipeline_has_the_sizes_of_its_recipe():
+    recipe = replace(AS_PUBLISHED["posec3d"], size=12, test_size=14, stretch=True)
+    pipeline = make_pipeline(recipe, "coco", persons=3)
+    assert (pipeline.size, pipeline.test_size, pipeline.stretch) == (12, 14, True)
+    assert pipeline.double and pipeline.sigma == 0.6 and pipeline.persons == 3
 
 
 def test_weights_depend_on_the_seed_and_on_nothing_drawn_before():
