@@ -2,6 +2,7 @@
 # make test        everything that CI checks
 # make lab         the book in JupyterLab
 # make lab-check   "Run all" on nbs/train.ipynb in a real browser (needs Chromium and Node)
+# make soak        kill trainings at random moments, for half an hour, and compare their bits
 # make benchmark   start-up time, data generation, demo time and memory
 # make export      after editing notebooks: write skelbook/ from nbs/, clean the notebooks
 # make hooks       merge notebooks cell by cell in this clone
@@ -16,7 +17,7 @@ DEMO   := outputs/runs/agcn_synthetic_joint_s0
 export JUPYTER_PREFER_ENV_PATH = 1
 export PYDEVD_DISABLE_FILE_VALIDATION = 1
 
-.PHONY: demo test lab lab-check benchmark export hooks clean
+.PHONY: demo test lab lab-check soak benchmark export hooks clean
 
 demo: $(READY)
 	@echo "== Train AGCN on the built-in data (a few minutes on two cores)"
@@ -40,6 +41,9 @@ lab: $(READY)
 
 lab-check: $(READY)
 	$(BIN)/pytest -q -s tests/end_to_end/test_lab.py
+
+soak: $(READY)
+	PYTHONPATH=tests/end_to_end $(BIN)/python tests/end_to_end/soak.py
 
 benchmark: $(READY)
 	$(BIN)/python tests/benchmarks/bench.py

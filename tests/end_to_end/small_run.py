@@ -29,22 +29,23 @@ atexit.register(shutil.rmtree, FOLDER)       # children end without it (os._exit
 
 
 @cache
-def few_clips():
-    "The built-in store with 16 training clips and 8 test clips."
-    source, entry = open_data("synthetic").source(), CATALOGUE["synthetic"]
+def few_clips(data="synthetic"):
+    "A built-in store with 16 training clips and 8 test clips."
+    source, entry = open_data(data).source(), CATALOGUE[data]
     splits = {entry.train: source.splits[entry.train][::90],
               entry.test: source.splits[entry.test][::108]}
     chosen = {name for names in splits.values() for name in names}
     few = replace(source, splits=splits, count=len(chosen), samples=lambda: (
         sample for sample in source.samples() if sample["name"] in chosen))
-    return open_store(write_store(FOLDER / "few.skel", few))
+    return open_store(write_store(FOLDER / f"few-{data}.skel", few))
 
 
-def small_setup(folder, group=ALONE, **changes):
-    "`Setup` of a tiny run in a folder; `changes` are fields of the recipe, or `workers`."
-    planned = plan(out=str(folder), workers=changes.pop("workers", 0))
-    planned = replace(planned, recipe=replace(planned.recipe, **TINY | changes))
-    with (mock.patch.object(training, "open_data", lambda *names: few_clips()),
+def small_setup(folder, group=ALONE, model="agcn", data="synthetic", workers=0, **changes):
+    "`Setup` of a tiny run in a folder; `changes` are fields of the recipe."
+    planned = plan(out=str(folder), model=model, data=data, workers=workers)
+    tiny = {k: v for k, v in TINY.items() if model == "agcn" or k not in ("width", "clips")}
+    planned = replace(planned, recipe=replace(planned.recipe, **tiny | changes))
+    with (mock.patch.object(training, "open_data", lambda *names: few_clips(data)),
           mock.patch.object(training, "project_root", lambda: FOLDER)):
         return training.prepare_run(planned, io.StringIO(), group)
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from small_run import FOLDER, few_clips
+from small_run import few_clips
 from test_training import outcome
 
 from skelbook.learner.runs import run_state
@@ -27,8 +27,7 @@ train_in_processes(plan(**given), given, lambda line: print(line, flush=True))
 
 def started(folder, **changes):
     "A process that stands for a notebook's kernel and starts the training of a run."
-    few_clips()
-    given = GIVEN | {"data": str(FOLDER / "few.skel"), "out": str(folder)} | changes
+    given = GIVEN | {"data": str(few_clips().path), "out": str(folder)} | changes
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     return subprocess.Popen([sys.executable, "-c", PARENT.format(given=given)], env=environment,
                             text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
