@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..core import STREAMS, atomic_write, content_hash, project_root
+from ..core import MAP_STREAMS, STREAMS, atomic_write, content_hash, project_root
 from ..evaluate.clips import summarise
 from ..evaluate.fusion import FUSIONS
 from ..learner.metrics import top_k, wilson_interval
@@ -38,7 +38,7 @@ def run_row(
     parts = [part.get("weight", "tested again") for part in record.get("made_from", [])]
     settings["width"] = settings["width"] or "full"
     settings["weights"] = ":".join(f"{part:g}" for part in parts if part != "tested again") or "–"
-    row |= {k: settings[k] for k in [*SETTINGS, "seed", "published"]}
+    row |= {k: settings[k] for k in [*SETTINGS, "seed", "published", "metric"]}
     row["group"] = content_hash([settings | {"seed": None}, record["data_hash"], parts])
     if state == "complete":
         return row | summarise(read_scores(folder))
@@ -50,7 +50,7 @@ def collect_runs(
 ):         # `DataFrame`, a row per run: by data, model, stream (fused ones last) and name
     "All runs below a folder."
     rows = [run_row(record.parent) for record in Path(runs).glob("*/recipe.json")]
-    order = {stream: place for place, stream in enumerate([*STREAMS, *FUSIONS])}
+    order = {name: place for place, name in enumerate([*STREAMS, *MAP_STREAMS[1:], *FUSIONS])}
     return pd.DataFrame(sorted(rows, key=lambda row: (
         row["data"], row["model"], order.get(row["stream"], len(order)), row["run"])))
 
@@ -80,7 +80,8 @@ def _experiment_row(group):
         "mean class": _shown(complete["mean_class"].mean()),
         "test clips": int(complete["count"].iloc[0]) if n else "missing",
         "minutes": f"{group['minutes'].mean():.0f}",
-        "published": "–" if pd.isna(first["published"]) else _shown(first["published"])}
+        "published": "–" if pd.isna(first["published"]) else
+        _shown(first["published"]) + (" (mean class)" if first["metric"] == "mean_class" else "")}
 
 
 def _shown(value):

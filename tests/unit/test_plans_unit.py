@@ -259,6 +259,19 @@ def test_weights_that_have_moved_on_are_another_result(project):
     assert "other parts" in refusal(plan_scoring)
 
 
+def test_a_tuned_network_is_tested_without_the_weights_that_it_began_with(project, tmp_path):
+    (tmp_path / "ucf101_2d.pkl").touch()
+    (tmp_path / "tuned.pth").write_bytes(b"weights")
+    same = dict(data_root=str(tmp_path))
+    planned = plan_scoring(checkpoint="tuned.pth", model="posec3d", data="ucf101-split1", **same)
+    assert planned.plan.weights is None and planned.plan.recipe.start == ""
+    assert planned.plan.recipe == find_recipe("posec3d", "ucf101-split1", "joint")
+    recipe = replace(planned.plan.recipe, start="of the file it began with")
+    run = make_run(project, recipe).name
+    planned = plan_scoring(run=run, clips=1, **same)
+    assert planned.plan.recipe == replace(recipe, clips=1) and planned.plan.weights is None
+
+
 # -- training and sweeping
 
 def test_a_training_is_checked_against_its_folder(project, tmp_path):
@@ -289,6 +302,13 @@ def test_a_sweep_in_the_usual_place_names_no_path(project, monkeypatch):
                                   "fusion": "four-stream"}
     assert plan_fusion(**jobs[5].parameters).folder == jobs[5].folder
     assert plan_training(**jobs[0].parameters).folder == jobs[0].folder
+
+
+def test_a_sweep_of_posec3d_trains_and_fuses_its_two_streams(tmp_path):
+    jobs = plan_sweep(model="posec3d", data="synthetic-2d", out=str(tmp_path))
+    assert [job.folder.name for job in jobs] == [
+        f"posec3d_synthetic-2d_{name}_s0" for name in ("joint", "limb", "joint-limb")]
+    assert jobs[2].notebook == "fuse"
 
 
 @pytest.mark.parametrize("streams, fusions", [

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from skelbook.learner.metrics import wilson_interval
-from skelbook.learner.recipes import DEMO, SMALL, run_name
+from skelbook.learner.recipes import DEMO, SMALL, find_recipe, run_name
 from skelbook.learner.runs import read_record, write_record, write_scores
 from skelbook.report.tables import (
     COLUMNS,
@@ -50,6 +50,15 @@ def test_seeds_are_one_experiment_with_mean_and_population_spread(tmp_path, righ
     row, = table_of(tmp_path).to_dict("records")
     assert (row["top-1"], row["spread"], row["seeds"]) == (top1, spread, len(right))
     assert row["test clips"] == 100
+
+
+def test_limbs_follow_joints_and_the_published_measure_is_named(tmp_path):
+    limb, joint = (find_recipe("posec3d", "gym", stream) for stream in ("limb", "joint"))
+    for recipe in (limb, joint, replace(joint, stream="joint-limb", published=None)):
+        make_run(tmp_path, recipe, 80)
+    table = table_of(tmp_path)
+    assert list(table["stream"]) == ["joint", "limb", "joint-limb"]
+    assert list(table["published"]) == ["93.50 (mean class)", "93.60 (mean class)", "–"]
 
 
 def test_an_unfinished_seed_does_not_count(tmp_path):
