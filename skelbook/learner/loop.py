@@ -7,7 +7,9 @@ __all__ = ['make_optimizer', 'set_dropout', 'Replay', 'Progress', 'train_epoch',
 
 # %% ../../nbs/62_learner.loop.ipynb #a2f46f46
 import math
-from dataclasses import dataclass
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, fields, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -91,13 +93,42 @@ def _pass_shard(forward, x, labels, precision):
     return loss.detach(), (logits.detach().argmax(1) == labels).sum()
 
 # %% ../../nbs/62_learner.loop.ipynb #ebed479a
+@contextmanager
+def _norms_in_parts(statistics, parts):
+    "Context in which the norms take a batch for several equal parts, and keep the mean statistics."
+    def forward(norm, x):
+        folded = x.unflatten(0, (parts, -1)).transpose(0, 1).flatten(1, 2)
+        weight, bias, mean, variance = (
+            None if vector is None else vector.repeat(parts)
+            for vector in (norm.weight, norm.bias, norm.running_mean, norm.running_var))
+        y = F.batch_norm(folded, mean, variance, weight, bias, True, 1.0, norm.eps)
+        norm.running_mean.copy_(mean.unflatten(0, (parts, -1)).mean(0))
+        norm.running_var.copy_(variance.unflatten(0, (parts, -1)).mean(0))
+        return y.unflatten(1, (parts, -1)).transpose(0, 1).flatten(0, 1)
+
+    for norm in statistics.norms:
+        norm.forward = partial(forward, norm)
+    try:
+        yield
+    finally:
+        for norm in statistics.norms:
+            del norm.forward
+
+
+def _together(parts):
+    "Several batches as one, in their order."
+    names = [field.name for field in fields(parts[0]) if getattr(parts[0], field.name) is not None]
+    return replace(parts[0], **{name: torch.cat([getattr(part, name) for part in parts])
+                                for name in names})
+
+# %% ../../nbs/62_learner.loop.ipynb #bf517e89
 def _row_of_shard(parameters, statistics, loss, hits, *counts):
-    "A shard's gradient, statistics, sums and counts as a row, (F,); the gradient is cleared."
+    "The gradient, statistics and sums of a shard, or of some, as a row, (F,); clears the gradient."
     gradient = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
     for p in parameters:
         p.grad = None
     sums = torch.stack((loss, hits.to(loss)))
-    return torch.cat([*(part.flatten() for part in gradient), statistics.read(), sums,
+    return torch.cat([*(part.flatten() for part in gradient), statistics.read() * counts[-1], sums,
                       sums.new_tensor(counts)])
 
 
@@ -107,15 +138,19 @@ def _step_in_shards(model, parts, pass_shard, shards, group, asked):
     statistics, rows = _Statistics(model), []
     before = statistics.read()
     statistics.forget()
-    for i, part in enumerate(parts):
-        loss, hits = pass_shard(i, part)
-        rows.append(_row_of_shard(parameters, statistics, loss, hits, len(part.labels),
-                                  bool(asked), 1))
+    equal = len({len(part.labels) for part in parts}) == 1
+    size = len(parts) if equal and not group.exact else 1        # shards of one pass
+    passes = [parts[i:i + size] for i in range(0, len(parts), size)]
+    for i, some in enumerate(passes):
+        with _norms_in_parts(statistics, size) if size > 1 else nullcontext():
+            loss, hits = pass_shard(i, _together(some) if size > 1 else some[0])
+        clips = sum(len(part.labels) for part in some)
+        rows.append(_row_of_shard(parameters, statistics, loss, hits, clips, bool(asked), size))
     sizes = [*(p.numel() for p in parameters), len(before), 5]
     rows = torch.stack(rows) if rows else parameters[0].new_empty((0, sum(sizes)))
     *gradient, mean, sums = group.total(rows, shards // group.size).split(sizes)
     *sums, count = sums.tolist()
-    statistics.mix(before, mean / count, len(parts))
+    statistics.mix(before, mean / count, 0 if size > 1 else len(passes))
     for p, part in zip(parameters, gradient, strict=True):
         p.grad = part.view_as(p)
     return sums

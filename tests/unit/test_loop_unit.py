@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from torch import nn
 
 from skelbook.data.loading import Batch
+from skelbook.learner.group import Group
 from skelbook.learner.loop import Progress, make_optimizer, predict, train_epoch
 from skelbook.learner.recipes import DEMO
+from skelbook.models.zoo import create_model
 
 
 class Linear(nn.Module):
@@ -251,6 +253,31 @@ def test_shards_are_devices_that_average_gradients_and_in_the_end_their_statisti
     torch.testing.assert_close(ours.norm.running_var, variance, rtol=1e-12, atol=1e-14)
     assert ours.norm.momentum == 0.1, "the momentum is put back"
     assert ours.norm.num_batches_tracked == 5, "a step is one update, however many shards it has"
+
+
+@pytest.mark.parametrize("sizes", [(8, 8), (8, 5)])
+@pytest.mark.parametrize("name", ["stgcn", "stgcnpp", "agcn", "dynamic_gcn", "ta_cnn"])
+def test_shards_in_one_pass_are_what_they_are_one_by_one(name, sizes):
+    "Where bits do not matter; a batch that does not divide evenly is done one by one anyhow."
+    ends = []
+    for exact in (True, False):
+        torch.manual_seed(0)
+        options = {"dynamic_gcn": {"clip_len": 16, "base_width": 8}, "ta_cnn": {}}
+        ours = create_model(name, "coco", 3, **options.get(name, {"base_width": 8})).double()
+        for part in ours.modules():
+            if isinstance(part, nn.Dropout):        # drawn once for each pass
+                part.p = 0.0
+        clips = torch.randn(16, 2, 16, 17, 3, dtype=torch.double)
+        batches = [replace(batch(n), joints=clips[first:first + n])
+                   for n, first in zip(sizes, (0, 8), strict=True)]
+        done = train_epoch(ours, torch.optim.SGD(ours.parameters(), 0.05),
+                           [parted(whole, 4) for whole in batches], one_clip, lambda step: 0.05,
+                           shards=4, group=Group(exact=exact))
+        ends.append((done, ours.state_dict()))
+    assert ends[0][0].hits == ends[1][0].hits and ends[0][0].clips == ends[1][0].clips == sum(sizes)
+    assert ends[0][0].loss == pytest.approx(ends[1][0].loss, rel=1e-10)
+    for key, value in ends[0][1].items():
+        torch.testing.assert_close(value, ends[1][1][key], rtol=1e-8, atol=1e-10, msg=key)
 
 
 def test_a_clip_weighs_the_same_in_shards_of_different_sizes():
