@@ -138,8 +138,9 @@ def comparison_table(
 def markdown_table(
     table,  # `DataFrame`
 ):          # text
-    "A data frame as a Markdown table."
-    lines = [list(table.columns), ["---"] * len(table.columns), *table.astype(str).values.tolist()]
+    "A data frame as a Markdown table; what is missing is a dash."
+    rows = table.astype(str).where(table.notna(), "–").values.tolist()
+    lines = [list(table.columns), ["---"] * len(table.columns), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 

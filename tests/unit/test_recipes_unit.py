@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,6 +15,7 @@ import skelbook.learner.recipes as recipes
 from skelbook.command import declared_parameters
 from skelbook.core import MAP_STREAMS, STREAMS, file_hash, project_root
 from skelbook.evaluate.fusion import FUSIONS
+from skelbook.graph import find_layout
 from skelbook.learner.recipes import (
     AS_PUBLISHED,
     CPU,
@@ -33,7 +35,7 @@ from skelbook.learner.recipes import (
 )
 from skelbook.learner.schedule import rate_of
 from skelbook.learner.train import make_model
-from skelbook.models.blocks import count_parameters
+from skelbook.models.blocks import count_multiply_adds, count_parameters
 from skelbook.models.zoo import MODELS
 
 REAL = dict(data="nw-ucla-xview")
@@ -197,6 +199,16 @@ def test_the_five_recipes_of_skelact_are_told_apart():
 def test_the_caption_of_the_recipes_counts_parameters_right():
     counts = [count_parameters(make_model(r, catalogue.CATALOGUE[r.data])) for r in (DEMO, SMALL)]
     assert counts == [95_172, 3_449_740]
+
+
+def test_what_the_chapter_says_of_the_cost_of_volumes():
+    costs = []
+    for recipe in (AS_PUBLISHED["posec3d"], CPU):
+        entry = catalogue.CATALOGUE[recipe.data]
+        x = torch.zeros(1, len(find_layout(entry.layout).joints), recipe.clip_len, recipe.size,
+                        recipe.size)
+        costs.append(count_multiply_adds(make_model(recipe, entry), x) / 1e9)
+    assert [round(cost, 1) for cost in costs] == [15.8, 0.5]
 
 
 @pytest.mark.parametrize("model", [name for name in AS_PUBLISHED if name != "posec3d"])

@@ -227,3 +227,9 @@ def test_clips_that_were_seen_before_are_left_out_by_name():
     scores = {"names": np.array(["a02_x", "a05_a02_", "a03_y", "a04_z"]),
               "labels": np.array([0, 0, 1, 1]), "scores": np.eye(2)[[0, 1, 0, 1]]}
     assert unseen_accuracy(scores, "^a0[23]_") == (50.0, 2)
+
+
+def test_a_class_without_clips_has_a_dash():
+    table = pd.DataFrame([{"class": "sit", "clips": 3, "accuracy": 100.0},
+                          {"class": "wave", "clips": 0, "accuracy": float("nan")}])
+    assert markdown_table(table).splitlines()[2:] == ["| sit | 3 | 100.0 |", "| wave | 0 | – |"]
