@@ -8,7 +8,6 @@ import signal
 import sys
 import tempfile
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from unittest import mock
 
@@ -28,16 +27,18 @@ FOLDER = Path(tempfile.mkdtemp(prefix="skelbook-"))      # a project with the da
 atexit.register(shutil.rmtree, FOLDER)       # children end without it (os._exit)
 
 
-@cache
 def few_clips(data="synthetic"):
     "A built-in store with 16 training clips and 8 test clips."
+    path = FOLDER / f"few-{data}.skel"
+    if path.exists():
+        return open_store(path)
     source, entry = open_data(data).source(), CATALOGUE[data]
     splits = {entry.train: source.splits[entry.train][::90],
               entry.test: source.splits[entry.test][::108]}
     chosen = {name for names in splits.values() for name in names}
     few = replace(source, splits=splits, count=len(chosen), samples=lambda: (
         sample for sample in source.samples() if sample["name"] in chosen))
-    return open_store(write_store(FOLDER / f"few-{data}.skel", few))
+    return open_store(write_store(path, few))
 
 
 def small_setup(folder, group=ALONE, model="agcn", data="synthetic", workers=0, **changes):
