@@ -88,6 +88,17 @@ def test_an_interrupted_run_ends_with_the_same_bits(runs, tmp_path):
     assert outcome(tmp_path / "cut") == outcome(runs["limb"].plan.folder)
 
 
+def test_a_batch_in_shards_with_the_longer_network_trains_too(tmp_path):
+    form = dict(shards=4, blocks=(1, 2, 1), stretch=True, clip_norm=0.01, clips=1)
+    setup = run(tmp_path / "published", **form)
+    assert [len(stage) for stage in setup.model.stages] == [1, 2, 1] and setup.pipeline.stretch
+    scores = read_scores(setup.plan.folder)["scores"]
+    assert np.isfinite(scores).all() and np.allclose(scores.sum(1), 1)
+    (parts,) = list(setup.shards([[slice(0, 2), slice(2, 4), slice(4, 6), slice(6, 8)]],
+                                 setup.store.splits["xsub_train"], np.zeros(16, int)))
+    assert [setup.pipeline.inputs(part).shape[:2] for part in parts] == [(2, 1)] * 4
+
+
 def test_what_a_trained_network_looks_at_has_a_column_for_each_map(runs):
     setup = runs["limb"]
     (batch,) = setup.batches(order=setup.store.splits["xsub_val"], clips=1)

@@ -59,6 +59,38 @@ def test_a_heatmap_pipeline_has_the_sizes_of_its_recipe():
     assert pipeline.double and pipeline.sigma == 0.6 and pipeline.persons == 3
 
 
+@pytest.mark.parametrize("nesterov", [True, False])
+def test_momentum_looks_ahead_where_the_recipe_says_so(nesterov):
+    recipe = replace(DEMO, lr=0.5, momentum=0.5, weight_decay=0.0, nesterov=nesterov)
+    model = torch.nn.Linear(1, 1, bias=False)
+    torch.nn.init.zeros_(model.weight)
+    optimizer = training._optimizer(model, recipe)
+    for _ in range(2):
+        model.weight.grad = torch.ones(1, 1)
+        optimizer.step()
+    # velocities are 1 and 1.5; looking ahead, the steps are 1 + 0.5 and 1 + 0.75
+    assert model.weight.item() == -0.5 * ((1.5 + 1.75) if nesterov else (1 + 1.5))
+
+
+@pytest.mark.parametrize("clips, shards, count", [(1, 8, 16), (10, 8, 1), (2, 8, 4), (10, 1, 6)])
+def test_as_many_views_are_tested_at_once_as_clips_are_trained(clips, shards, count):
+    recipe = replace(AS_PUBLISHED["posec3d"], shards=shards)
+    assert training._samples_at_once(recipe, clips) == count
+    assert training._samples_at_once(DEMO, clips) == DEMO.batch
+
+
+def test_all_people_of_a_clip_are_drawn(toy, monkeypatch, tmp_path):
+    samples = [dict(name=f"clip {i}", label=i, joints=np.ones((i + 1, 4, 17, 2))) for i in range(4)]
+    source = Source("crowd", "coco", tuple("abcdefghijkl"), {
+        ENTRY.train: ["clip 0", "clip 1"], ENTRY.test: ["clip 2", "clip 3"]},
+        lambda: iter(samples), 4, {}, np.float32)
+    store = open_store(write_store(tmp_path / "crowd.skel", source))
+    monkeypatch.setattr(training, "open_data", lambda name, data_root, log: store)
+    log = io.StringIO()
+    planned = plan(model="posec3d", data="synthetic-2d", out=str(tmp_path / "run"))
+    assert prepare_run(planned, log).pipeline.persons == 4 and not log.getvalue()
+
+
 def test_weights_depend_on_the_seed_and_on_nothing_drawn_before():
     recipe = replace(DEMO, width=4)
     torch.manual_seed(1)
