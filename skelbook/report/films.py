@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap, Normalize, PowerNorm
+from matplotlib.ticker import MaxNLocator
 
 from ..evaluate.interpret import map_names
 from ..graph import Layout
@@ -153,6 +154,8 @@ def _bar(image, axes, label, **look):
     bar = np.ravel(axes)[0].figure.colorbar(image, ax=axes, label=label, pad=0.02, **look)
     bar.outline.set_visible(False)
     bar.ax.tick_params(length=0)
+    if label == "frame":
+        bar.locator = MaxNLocator("auto", integer=True, steps=(1, 2, 5, 10))
 
 # %% ../../nbs/84_report.films.ipynb #a0ffe3e2
 def draw_plate(

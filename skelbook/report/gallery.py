@@ -15,6 +15,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from IPython.display import Image, Markdown, display
+from matplotlib.ticker import MaxNLocator
 
 from ..core import atomic_write
 from ..evaluate.clips import summarise
@@ -88,6 +89,7 @@ def draw_over_time(
                         extent=(frames[0] - 0.5, frames[1] + 0.5, len(names) - 0.5, -0.5))
     map_.set_yticks(range(len(names)), [name.replace(" – ", "–") for name in names], fontsize=8)
     map_.set(xlabel=xlabel)
+    map_.xaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=(1, 2, 5, 10)))
     map_.spines[:].set_visible(False)
     parts = _parts(scene.layout, stream)
     bars.barh(range(len(names)), share, color=[PARTS[part] for part in parts], height=0.7)
@@ -190,11 +192,15 @@ def answer_facts(
 ):            # dict of texts and numbers
     "What the caption says about a network's answer."
     tested = sample in store.splits[planned.entry.test]
-    bones = " A bone is named by the joint at its end." if "bone" in planned.recipe.stream else ""
+    hint = "A joint near the origin of the coordinates counts little, whatever it does."
+    if planned.recipe.pipeline == "heatmap":
+        hint = "A joint or limb that is not seen counts nothing."
+    if "bone" in planned.recipe.stream:
+        hint = "A bone is named by the joint at its end; a short one counts little."
     return {"answer": _words(store.meta["classes"][answer.argmax()]), "sure": 100 * answer.max(),
             "truth": _words(store.meta["classes"][store.clips.labels[sample]]),
             "seen": "a test clip" if tested else "not a test clip", "given": len(looks),
-            "bones": bones}
+            "hint": hint}
 
 
 def score_facts(
@@ -234,8 +240,7 @@ CAPTIONS = {  # name of a picture -> its title, and its caption with gaps
     "looks": ("What the network looks at", "The network answers *{answer}* ({sure:.0f} %); the "
               "true class is *{truth}*, and this is {seen}. Input times gradient of the answer's "
               "score, as a share of the whole: over the {given} frames that the network is given, "
-              "summed up as bars, and as discs on the body.{bones} A joint near the origin of the "
-              "coordinates counts little, whatever it does."),
+              "summed up as bars, and as discs on the body. {hint}"),
     "shares": ("What it looks at, class by class", "The share of each joint in the scores of the "
                "network's answers, as input times gradient says it: a mean over test clips of each "
                "class, which the run has kept in its record."),

@@ -188,10 +188,12 @@ def test_the_caption_says_what_was_answered(tmp_path):
     store = Store(None, clips, {"val": np.array([1])}, meta)
     planned = plan_of(tmp_path, replace(DEMO, stream="bone"))
     known = answer_facts(np.array([0.25, 0.75]), np.zeros((16, 17)), planned, store, 0)
-    assert known | {"bones": ""} == dict(answer="stand up", sure=75, truth="sit", given=16,
-                                         seen="not a test clip", bones="")
-    assert "bone is named" in known["bones"]
-    assert answer_facts(np.ones(2), np.zeros((1, 1)), planned, store, 1)["seen"] == "a test clip"
+    assert known == dict(answer="stand up", sure=75, truth="sit", given=16, seen="not a test clip",
+                         hint="A bone is named by the joint at its end; a short one counts little.")
+    for pipeline, hint in (("heatmap", "not seen"), ("graph", "near the origin")):
+        planned = plan_of(tmp_path, replace(DEMO, pipeline=pipeline))
+        known = answer_facts(np.ones(2), np.zeros((1, 1)), planned, store, 1)
+        assert known["seen"] == "a test clip" and hint in known["hint"]
 
 
 # -- captions
@@ -214,7 +216,7 @@ def test_facts_are_those_of_the_clip():
 def test_every_caption_can_be_filled(name):
     run = score_facts(scores_of([0, 1], [0, 0]))
     known = facts(scene_of("sbu", 2)) | run | dict(answer="a", sure=50, truth="b", seen="c",
-                                                  given=8, bones="")
+                                                  given=8, hint="d.")
     title, caption = CAPTIONS[name]
     fields = {field for _, field, _, _ in Formatter().parse(caption) if field}
     assert fields <= set(known) and title
