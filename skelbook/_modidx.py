@@ -214,6 +214,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                         'skelbook/data/loading.py'),
                                        'skelbook.data.loading._Fetches.__init__': ( 'data.loading.html#_fetches.__init__',
                                                                                     'skelbook/data/loading.py'),
+                                       'skelbook.data.loading._Fetches._fetch_part': ( 'data.loading.html#_fetches._fetch_part',
+                                                                                       'skelbook/data/loading.py'),
                                        'skelbook.data.loading._as_it_is': ('data.loading.html#_as_it_is', 'skelbook/data/loading.py'),
                                        'skelbook.data.loading.epoch_items': ('data.loading.html#epoch_items', 'skelbook/data/loading.py'),
                                        'skelbook.data.loading.fetch_batch': ('data.loading.html#fetch_batch', 'skelbook/data/loading.py'),

@@ -182,7 +182,7 @@ def _words(name):
     "The name of a class in words."
     return str(name).replace("_", " ")
 
-
+# %% ../../nbs/85_report.gallery.ipynb #972e3328
 def answer_facts(
     answer,   # probabilities of the classes, (K,)
     looks,    # attribution, (T, V or L)
@@ -197,7 +197,7 @@ def answer_facts(
         hint = "A joint or limb that is not seen counts nothing."
     if "bone" in planned.recipe.stream:
         hint = "A bone is named by the joint at its end; a short one counts little."
-    return {"answer": _words(store.meta["classes"][answer.argmax()]), "sure": 100 * answer.max(),
+    return {"answer": _words(store.meta["classes"][answer.argmax()]), "sure": 100 * float(answer.max()),
             "truth": _words(store.meta["classes"][store.clips.labels[sample]]),
             "seen": "a test clip" if tested else "not a test clip", "given": len(looks),
             "hint": hint}
