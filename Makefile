@@ -68,5 +68,5 @@ $(READY): settings.ini setup.py pyproject.toml constraints.txt
 	@echo "== Environment in $(VENV), once: PyTorch first, then about 120 packages (a minute or two)"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -c constraints.txt torch setuptools wheel
-	$(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation -e '.[dev]'
+	$(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation -e '.[dev,cluster]'
 	@touch $@

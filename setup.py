@@ -18,5 +18,6 @@ setup(
     long_description_content_type="text/markdown",
     install_requires=s["requirements"].split(),
     entry_points={"papermill.engine": s["papermill_engine"].split()},
-    extras_require={"dev": s["dev_requirements"].split()},
+    extras_require={"dev": s["dev_requirements"].split(),
+                    "cluster": s["cluster_requirements"].split()},
 )

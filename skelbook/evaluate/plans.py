@@ -8,7 +8,10 @@ __all__ = ['FUSE', 'SCORE', 'SWEEP', 'find_run', 'plan_training', 'check_made_fr
 
 # %% ../../nbs/73_evaluate.plans.ipynb #d38d6bc7
 import difflib
+import shutil
 from dataclasses import asdict, dataclass, replace
+from importlib.util import find_spec
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -273,7 +276,8 @@ def plan_scoring(
     return ScoringPlan(replace(planned, folder=folder), file, made_from)
 
 # %% ../../nbs/73_evaluate.plans.ipynb #871f5997
-SWEEP = PARAMETERS | {"streams": "", "seeds": "0"}
+SWEEP = PARAMETERS | {"streams": "", "seeds": "0", "cluster": "", "at_once": 2, "hours": 24,
+                      "slurm": ""}
 del SWEEP["stream"], SWEEP["seed"]
 
 
@@ -284,6 +288,7 @@ class Job:
     notebook: str
     parameters: dict
     folder: Path
+    after: tuple = ()      # folders that have to be complete before
 
 # %% ../../nbs/73_evaluate.plans.ipynb #f5df4c45
 def _training(given, stream, seed):
@@ -302,10 +307,11 @@ def _fusion(fusion, trainings):
     first, *_ = parts = [trainings[stream] for stream in FUSIONS[fusion]]
     same = {k: first.parameters[k] for k in ("model", "data", "seed")}
     folder = first.folder.parent / run_name(Recipe(**same, stream=fusion))
+    after = tuple(part.folder for part in parts)
     if "out" not in first.parameters:
-        return Job("fuse", same | {"fusion": fusion}, folder)
-    runs = ",".join(str(part.folder) for part in parts)
-    return Job("fuse", {"runs": runs, "out": str(folder)}, folder)
+        return Job("fuse", same | {"fusion": fusion}, folder, after)
+    runs = ",".join(map(str, after))
+    return Job("fuse", {"runs": runs, "out": str(folder)}, folder, after)
 
 
 def _seeds(text):
@@ -316,6 +322,29 @@ def _seeds(text):
     return dict.fromkeys(map(int, seeds))
 
 # %% ../../nbs/73_evaluate.plans.ipynb #71e41b66
+def _check_cluster(given):
+    "`ValueError` for a cluster that is not there."
+    choose("cluster", given["cluster"], ["", "local", "slurm"])
+    if 0 in (given["at_once"], given["hours"]):
+        raise ValueError("at_once and hours are 1 or more")
+    if any("=" not in option for option in _listed(given["slurm"])):
+        raise ValueError(f"slurm {given['slurm']!r} is not NAME=VALUE, NAME=VALUE …")
+    if given["cluster"] and not find_spec("submitit"):
+        raise ValueError(f"cluster {given['cluster']!r} needs a package that is missing: "
+                         "pip install -c constraints.txt -e '.[cluster]'")
+    if given["cluster"] == "slurm" and not shutil.which("sbatch"):
+        raise ValueError("cluster 'slurm' needs Slurm's commands, and there is no sbatch here: "
+                         "use local, or a machine of the cluster")
+
+# %% ../../nbs/73_evaluate.plans.ipynb #eeb434d3
+def _sweep_of(given, seed):
+    "The jobs for one model, data set and seed."
+    own = streams_of(choose("model", given["model"], AS_PUBLISHED))
+    streams = dict.fromkeys(choose("stream", name, own) for name in _listed(given["streams"]))
+    trainings = {stream: _training(given, stream, seed) for stream in streams or own}
+    return [*trainings.values(), *(_fusion(name, trainings) for name in fusions_of(trainings))]
+
+# %% ../../nbs/73_evaluate.plans.ipynb #22d8f0c0
 def plan_sweep(
     **given,  # any of `SWEEP`
 ):            # list of `Job`, in the order in which they are done
@@ -325,11 +354,10 @@ def plan_sweep(
     """
     seeds = _seeds(given.get("seeds", SWEEP["seeds"]))
     given = check_parameters(given | {"seeds": ""}, SWEEP)
-    own = streams_of(choose("model", given["model"], AS_PUBLISHED))
-    streams = dict.fromkeys(choose("stream", name, own) for name in _listed(given["streams"]))
-    streams = streams or dict.fromkeys(own)
-    jobs = []
-    for seed in seeds:
-        trainings = {stream: _training(given, stream, seed) for stream in streams}
-        jobs += [*trainings.values(), *(_fusion(name, trainings) for name in fusions_of(streams))]
-    return jobs
+    _check_cluster(given)
+    models, sets = (dict.fromkeys(_listed(given[name])) for name in ("model", "data"))
+    if not models or not sets:
+        raise ValueError("a sweep needs a model and a data set, or several with commas")
+    jobs = [_sweep_of(given | {"model": model, "data": data}, seed)
+            for model, data, seed in product(models, sets, seeds)]
+    return [job for some in jobs for job in some]

@@ -11,7 +11,6 @@ import subprocess
 import sys
 
 from ..core import project_root
-from .clips import summarise
 from ..learner.runs import read_log, read_record, read_scores, run_state
 
 # %% ../../nbs/75_evaluate.sweep.ipynb #6f5b5394
@@ -68,6 +67,8 @@ def progress(
     jobs,  # list of `Job`
 ):         # list of dicts: run, state, epochs, minutes, top-1
     "Where every job stands, from its folder."
+    from skelbook.evaluate.clips import summarise  # loads PyTorch
+
     rows = []
     for job in jobs:
         row = {"run": job.folder.name, "state": run_state(job.folder), "epochs": "–",

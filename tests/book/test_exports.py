@@ -71,7 +71,8 @@ def test_metadata_is_said_once_and_the_same():
 
 
 def test_every_requirement_has_a_tested_pin():
-    wanted = metadata()["requirements"].split() + metadata()["dev_requirements"].split()
+    kinds = ("requirements", "cluster_requirements", "dev_requirements")
+    wanted = " ".join(metadata()[kind] for kind in kinds).split()
     pins = re.findall(r"^([\w.-]+)==[\w.]+$", (ROOT / "constraints.txt").read_text(), re.M)
     assert {re.match(r"[\w-]+", want)[0] for want in wanted} <= set(pins)
 
@@ -81,7 +82,8 @@ def test_every_import_is_a_requirement():
     nodes = [node for tree in trees for node in ast.walk(tree)]
     seen = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
     seen |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and not node.level}
-    known = {re.match(r"[\w-]+", want)[0] for want in metadata()["requirements"].split()}
+    wanted = metadata()["requirements"].split() + metadata()["cluster_requirements"].split()
+    known = {re.match(r"[\w-]+", want)[0] for want in wanted}
     known |= {"skelbook", "IPython", "yaml", *sys.stdlib_module_names}   # with jupyter, papermill
     assert {module.split(".")[0].replace("PIL", "pillow") for module in seen} <= known
 
