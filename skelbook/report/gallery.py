@@ -197,7 +197,8 @@ def answer_facts(
         hint = "A joint or limb that is not seen counts nothing."
     if "bone" in planned.recipe.stream:
         hint = "A bone is named by the joint at its end; a short one counts little."
-    return {"answer": _words(store.meta["classes"][answer.argmax()]), "sure": 100 * float(answer.max()),
+    return {"answer": _words(store.meta["classes"][answer.argmax()]),
+            "sure": 100 * float(answer.max()),
             "truth": _words(store.meta["classes"][store.clips.labels[sample]]),
             "seen": "a test clip" if tested else "not a test clip", "given": len(looks),
             "hint": hint}
