@@ -26,6 +26,7 @@ pytest.importorskip("submitit", reason="the extra `cluster` is not installed")
 
 ROOT = Path(__file__).resolve().parents[2]
 SLURM = ROOT / "tests/end_to_end/slurm.sh"
+ONE_SLURM = pytest.mark.xdist_group("slurm")        # two of them would want the same ports
 GIVEN = dict(model="hcn_baseline", streams="joint, bone", epochs=5, batch=8, clips=1)
 
 
@@ -171,6 +172,7 @@ def number_of(folder):
     return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
 
 
+@ONE_SLURM
 def test_slurm_takes_jobs_away_and_the_bits_are_the_same(clips, slurm, tmp_path, sweeping):
     jobs = plan_sweep(data=clips, out=str(tmp_path / "runs"), **GIVEN | {"epochs": 60})
     future, shown = sweeping("slurm", jobs)
@@ -187,6 +189,7 @@ def test_slurm_takes_jobs_away_and_the_bits_are_the_same(clips, slurm, tmp_path,
     assert sum("continues: " in log for log in logs) == 2
 
 
+@ONE_SLURM
 def test_a_slurm_job_that_is_killed_is_sent_again(clips, slurm, tmp_path, sweeping):
     jobs = plan_sweep(data=clips, out=str(tmp_path), **GIVEN | {"streams": "joint", "epochs": 20})
     future, shown = sweeping("slurm", jobs)
@@ -197,6 +200,7 @@ def test_a_slurm_job_that_is_killed_is_sent_again(clips, slurm, tmp_path, sweepi
     assert run_state(jobs[0].folder) == "complete"
 
 
+@ONE_SLURM
 def test_two_tasks_of_slurm_train_together(clips, slurm, tmp_path):
     job = plan_sweep(data=clips, out=str(tmp_path), **GIVEN | {"streams": "joint", "epochs": 2})[0]
     same = dict(batch=8, shards=2, exact=True)
