@@ -202,8 +202,8 @@ def __getattr__(name):
     if is_papermill(sys.argv, sys.orig_argv):
         try:
             sys.argv[1:] = complete_command(sys.argv[1:])
-        except (ValueError, FileExistsError) as problem:
-            refused = isinstance(problem, ValueError)
+        except (ValueError, OSError) as problem:
+            refused = not isinstance(problem, FileExistsError)
             print(f"papermill: {problem}", file=sys.stderr if refused else sys.stdout)
             sys.exit(2 if refused else 0)
     from papermill.engines import NBClientEngine

@@ -245,6 +245,11 @@ def animate_skeleton(
     return as_film(film, fps, path)
 
 # %% ../nbs/02_viz.ipynb #4d714ab3
+def _as_text(names):
+    "Names as they are written, whatever they mean to TeX."
+    return [str(name).replace("$", r"\$") for name in names]
+
+# %% ../nbs/02_viz.ipynb #6af4fbc8
 def draw_matrix(
     matrix,        # values, (V, V) or any (A, B)
     ax=None,       # where to draw; None: a new figure
@@ -262,8 +267,8 @@ def draw_matrix(
     bound = np.nanmax(np.abs(matrix)) if signed else None
     low, high = limits or (-bound if signed else None, bound)
     sns.heatmap(matrix, ax=ax, cmap="vlag" if signed else "cividis", vmin=low, vmax=high,
-                xticklabels="auto" if columns is None else list(columns),
-                yticklabels="auto" if rows is None else list(rows),
+                xticklabels="auto" if columns is None else _as_text(columns),
+                yticklabels="auto" if rows is None else _as_text(rows),
                 square=square, cbar=False)
     ax.tick_params(labelsize=8)
     ax.tick_params("both" if columns is None else "y", rotation=0)

@@ -101,9 +101,15 @@ class _Fetches(Dataset):
         self.clips, self.samples, self.passes, self.fetch = clips, samples, passes, fetch
 
     def __getitems__(self, parts):
-        passes = [None if self.passes is None else self.passes[part] for part in parts]
-        return [self.fetch(self.clips, self.samples[part], drawn)
-                for part, drawn in zip(parts, passes, strict=True)]
+        return [self._fetch_part(part) for part in parts]
+
+    def _fetch_part(self, part):
+        passes = None if self.passes is None else self.passes[part]
+        try:
+            return self.fetch(self.clips, self.samples[part], passes)
+        except Exception as error:
+            names = self.clips.names[self.samples[part]].tolist()
+            raise RuntimeError(f"one of the clips {names} cannot be loaded: {error}") from error
 
 
 def _as_it_is(step):

@@ -25,7 +25,7 @@ from pathlib import Path
 
 import numpy as np
 from filelock import FileLock, Timeout
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
 from ..core import atomic_write, file_hash, project_root
 from .recipes import restore_recipe
@@ -195,8 +195,12 @@ def save_checkpoint(
     text = json.dumps({"position": position, "log": log})
     path = Path(folder) / "last.safetensors"
     with atomic_write(path) as temporary:
-        save_file(tensors, temporary,
-                  metadata={"state": text, "sha256": _fingerprint(tensors, text)})
+        try:
+            save_file(tensors, temporary,
+                      metadata={"state": text, "sha256": _fingerprint(tensors, text)})
+        except SafetensorError as error:
+            raise OSError(f"{path.parent.name}/{path.name} cannot be written ({error}): make room; "
+                          "the checkpoint before it is kept") from error
         if path.exists():
             os.replace(path, path.with_stem("last-but-one"))
 
@@ -225,11 +229,15 @@ def read_log(
 # %% ../../nbs/65_learner.runs.ipynb #211df422
 def _read_checkpoint(path):
     "Tensors, position and log of a checkpoint; `ValueError` for a damaged one."
+    meta = None
     try:
         with safe_open(path, "pt") as file:
             meta, tensors = file.metadata(), {k: file.get_tensor(k) for k in file.keys()}
         state = json.loads(meta["state"])
         position, log, expected = state["position"], state["log"], meta["sha256"]
+    except (KeyError, TypeError) as error:
+        raise ValueError("it is not a checkpoint of this version, which has a position, a log and "
+                         f"a fingerprint; it has {', '.join(meta or {}) or 'none'}") from error
     except Exception as error:
         raise ValueError(str(error)) from error
     if _fingerprint(tensors, meta["state"]) != expected:

@@ -12,7 +12,7 @@ import inspect
 import re
 import sys
 import time
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -169,18 +169,20 @@ def begin_with(
 
 # %% ../../nbs/66_learner.train.ipynb #c6f99678
 def prepare_run(
-    plan,         # `Plan`
-    log=None,     # where progress is written, a text stream; None: standard output
-    group=ALONE,  # the processes that share the work
-):                # `Setup`
+    plan,        # `Plan`
+    log=None,    # where progress is written, a text stream; None: standard output
+    group=None,  # the processes that share the work; None: this one alone
+):               # `Setup`
     """Opened and prepared data, pipeline and network of a plan.
 
     Raises: `RuntimeError` when a GPU is asked for and there is none; what `open_data`,
     `verify_store` and `prepare_clips` raise.
     """
-    if plan.gpus and not torch.cuda.is_available():
-        raise RuntimeError("gpus 1 was asked for, but this PyTorch sees no GPU: "
-                           "use gpus 0, or install the CUDA build")
+    gpus, wanted = torch.cuda.device_count(), plan.gpus if group is None else min(plan.gpus, 1)
+    if wanted > gpus:
+        raise RuntimeError(f"gpus {plan.gpus} was asked for, but this PyTorch sees {gpus or 'no'} "
+                           f"GPU: use gpus {gpus}" + ("" if gpus else
+                           ", or install the CUDA build"))
     device = torch.device("cuda" if plan.gpus else "cpu")
     recipe, entry, log = plan.recipe, plan.entry, log or sys.stdout
     store = open_data(recipe.data, plan.data_root, log)
@@ -199,6 +201,7 @@ def prepare_run(
         found = begin_with(model, plan.weights, recipe, entry)
         print(f"begins with {plan.weights.name}: {len(found['kept'])} tensors are taken over, new "
               f"are {', '.join(found['left'])}", file=log)
+    group = group or Group(exact=plan.exact or device.type == "cpu")
     return Setup(plan, store, clips, pipeline, model.to(device), device, group)
 
 # %% ../../nbs/66_learner.train.ipynb #10c49180
@@ -346,7 +349,8 @@ def train(
         optimizer = _optimizer(setup.model, recipe)
         position, rows = _begin(setup, optimizer, log)
         keeper = _Keeper(setup, optimizer, rows, position.pop("seconds", 0.0))
-        _train_on(setup, optimizer, Progress(**position), keeper, asked, log)
+        with _advising(setup):
+            _train_on(setup, optimizer, Progress(**position), keeper, asked, log)
         group.collect(None)                         # everyone finds what the first one saved
         if asked:
             keeper.stop("stopped after the last epoch, which is saved")
@@ -369,6 +373,24 @@ def _train_on(setup, optimizer, done, keeper, asked, log):
         done = Progress(done.step)
         keeper.after_epoch(done, row)
         log(_progress_line(rows, recipe.epochs))
+
+# %% ../../nbs/66_learner.train.ipynb #ded03194
+@contextmanager
+def _advising(setup):
+    "Context in which a GPU's lack of memory is told with what would need less of it."
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        recipe, group = setup.plan.recipe, setup.group
+        own, part = recipe.shards // group.size, -(-recipe.batch // recipe.shards)
+        together, advice = own > 1 and not group.exact, []
+        if together:
+            advice.append(f"the same experiment: -p exact True takes them {part} at a time")
+        advice.append(f"another one, in another folder: -p shards {2 * recipe.shards} normalises "
+                      f"parts of {-(-part // 2)}, -p batch {recipe.batch // 2} has its own rate")
+        raise torch.OutOfMemoryError(
+            f"out of memory with {part * own if together else part} clips at once (batch "
+            f"{recipe.batch}, shards {recipe.shards}); {'; '.join(advice)}") from error
 
 # %% ../../nbs/66_learner.train.ipynb #caeed84c
 def _begin(setup, optimizer, log):

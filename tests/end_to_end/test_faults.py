@@ -66,6 +66,7 @@ def test_a_disk_that_fills_up_keeps_the_last_whole_checkpoint(whole, tmp_path): 
                           timeout=120)
     folder = tmp_path / "after/run"
     assert done.returncode == 1 and "No space left on device" in done.stderr
+    assert "last.safetensors cannot be written" in done.stderr
     assert not half_written(folder) and run_state(folder) == "unfinished"
     assert [path.name for path in folder.glob("*.safetensors")] == ["last.safetensors"]
     finish(small_setup(folder))                             # where there is space again

@@ -113,9 +113,30 @@ def test_both_depths_double_the_width_and_halve_the_frames_twice(depth, frames):
 
 
 def test_a_gpu_that_is_not_there_is_named(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     with pytest.raises(RuntimeError, match="gpus 1 was asked for, but this PyTorch sees no GPU"):
         prepare_run(plan(gpus=1))
+
+
+def test_fewer_gpus_than_asked_for_are_counted(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(RuntimeError, match="gpus 2 was asked for, but this PyTorch sees 1 GPU: use"):
+        prepare_run(plan(gpus=2, shards=2))
+
+
+@pytest.mark.parametrize("exact, words", [
+    (False, "8 clips at once (batch 8, shards 4); the same experiment: -p exact True takes them 2"),
+    (True, "2 clips at once (batch 8, shards 4); another one, in another folder: -p shards 8")])
+def test_a_gpu_without_memory_is_told_what_keeps_the_experiment(toy, exact, words):
+    def full(x):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    recipe = replace(toy.plan.recipe, batch=8, shards=4, epochs=1)
+    setup = replace(toy, plan=replace(toy.plan, recipe=recipe), group=Group(exact=exact))
+    setup.model.forward = full
+    with pytest.raises(torch.OutOfMemoryError) as error:
+        training.train(setup, lambda line: None)
+    assert words in str(error.value)
 
 
 # -- batches
