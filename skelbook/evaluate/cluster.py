@@ -49,8 +49,10 @@ def _left_alone(sweep):
     "Returns when standard input is closed, or a process of this number has ended."
     import psutil
 
-    while psutil.pid_exists(sweep) and not select.select([0], [], [], 1)[0]:
-        pass
+    with suppress(psutil.NoSuchProcess):
+        while psutil.Process(sweep).status() != psutil.STATUS_ZOMBIE:
+            if select.select([0], [], [], 1)[0]:
+                return
 
 
 def _stop_kernel(process):
