@@ -809,6 +809,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                        'skelbook.learner.loop._pass_shard': ('learner.loop.html#_pass_shard', 'skelbook/learner/loop.py'),
                                        'skelbook.learner.loop._row_of_shard': ( 'learner.loop.html#_row_of_shard',
                                                                                 'skelbook/learner/loop.py'),
+                                       'skelbook.learner.loop._step_at': ('learner.loop.html#_step_at', 'skelbook/learner/loop.py'),
                                        'skelbook.learner.loop._step_in_shards': ( 'learner.loop.html#_step_in_shards',
                                                                                   'skelbook/learner/loop.py'),
                                        'skelbook.learner.loop._together': ('learner.loop.html#_together', 'skelbook/learner/loop.py'),

@@ -235,17 +235,22 @@ def train_epoch(
                                                       asked)
         length = _finish_gradient(model, count, clip_norm)
         if not math.isfinite(loss + length):
-            raise FloatingPointError(_what_broke(loss / count, length, done.step, rate, seen,
-                                                 names, group))
-        for settings in optimizer.param_groups:
-            settings["lr"] = rate
-        optimizer.step()
+            what = loss / count, length, done.step, rate
+            raise FloatingPointError(_what_broke(*what, seen, names, group))
+        _step_at(optimizer, rate)
         done = Progress(done.step + 1, done.loss + loss, done.hits + int(hits),
                         done.clips + int(count))
         after_step(done, loss / count, bool(stop))
     return done
 
 # %% ../../nbs/62_learner.loop.ipynb #21f8fe69
+def _step_at(optimizer, rate):
+    "A step of an optimiser at a learning rate."
+    for settings in optimizer.param_groups:
+        settings["lr"] = rate
+    optimizer.step()
+
+
 def _finish_gradient(model, count, clip_norm):
     "Makes the sum over `count` clips a mean and shortens it; its length before that."
     gradients = [p.grad for p in model.parameters() if p.grad is not None]

@@ -74,8 +74,6 @@ def restore_recipe(
     known = Recipe.__dataclass_fields__
     if foreign := [name for name in settings if name not in known]:
         raise ValueError(f"settings that are not of a recipe of this version: {', '.join(foreign)}")
-    if settings.get("pipeline") == "whole-clip" and "rotation" not in settings:
-        settings = settings | {"rotation": 60}               # what it was before it was a setting
     return Recipe(**{name: tuple(value) if isinstance(value, list) else value
                      for name, value in settings.items()})
 

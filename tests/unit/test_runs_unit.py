@@ -89,7 +89,7 @@ def test_the_record_of_a_run_that_began_before_is_accepted(tmp_path):
                 "published": None}
     write_record(tmp_path, {"settings": settings, "data_hash": "63f7"})
     kept = Recipe("agcn", "nw-ucla-xview", pipeline="whole-clip", clip_len=52, clips=1,
-                  rotation=60, width=32, depth=10, epochs=120, repeat=1, batch=16, lr=0.05,
+                  width=32, depth=10, epochs=120, repeat=1, batch=16, lr=0.05,
                   weight_decay=2e-4, eval_every=10)
     check_same(tmp_path, asdict(kept), "63f7")
 

@@ -120,7 +120,7 @@ def test_a_gpu_that_is_not_there_is_named(monkeypatch):
 
 def test_fewer_gpus_than_asked_for_are_counted(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    with pytest.raises(RuntimeError, match="gpus 2 was asked for, but this PyTorch sees 1 GPU: use"):
+    with pytest.raises(RuntimeError, match="gpus 2 was asked for, but this PyTorch sees 1 GPU"):
         prepare_run(plan(gpus=2, shards=2))
 
 
