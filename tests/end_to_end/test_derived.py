@@ -255,7 +255,7 @@ def test_scores_with_more_clips_are_fused_like_runs(pair, tmp_path):
     np.testing.assert_allclose(fused["scores"].sum(1), 2, rtol=1e-12)
 
 
-@pytest.mark.parametrize("model", AS_PUBLISHED)
+@pytest.mark.parametrize("model", sorted(AS_PUBLISHED.keys() - {"posec3d"}))     # see test_volumes
 def test_a_published_checkpoint_is_tested_with_the_published_settings(model, tmp_path):
     data, published = str(random_clips(tmp_path / "noise.skel")), AS_PUBLISHED[model]
     theirs = create_model(model, "coco", num_classes=2, **model_options(published, persons=1))
