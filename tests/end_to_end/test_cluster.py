@@ -5,11 +5,13 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from test_derived import random_clips
 from test_training import outcome
 
@@ -158,13 +160,14 @@ def slurm(tmp_path_factory):
     for parent in (folder, *folder.parents):                # munge's own user has to get there
         if parent.name.startswith(("slurm", "popen-", "pytest-")):
             parent.chmod(0o755)
-    subprocess.run(["sh", SLURM, "start", folder], check=True, timeout=60)
-    os.environ["SLURM_CONF"] = str(folder / "slurm.conf")
-    try:
-        yield
-    finally:
-        del os.environ["SLURM_CONF"]
-        subprocess.run(["sh", SLURM, "stop", folder], check=True, timeout=60)
+    with FileLock(Path(tempfile.gettempdir()) / "skelbook-slurm.lock"):     # one at a time
+        try:
+            subprocess.run(["sh", SLURM, "start", folder], check=True, timeout=60)
+            os.environ["SLURM_CONF"] = str(folder / "slurm.conf")
+            yield
+        finally:
+            os.environ.pop("SLURM_CONF", None)
+            subprocess.run(["sh", SLURM, "stop", folder], check=True, timeout=60)
 
 
 def number_of(folder):
