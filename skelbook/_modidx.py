@@ -925,7 +925,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                         'skelbook.learner.train._duration': ('learner.train.html#_duration', 'skelbook/learner/train.py'),
                                         'skelbook.learner.train._first_estimate': ( 'learner.train.html#_first_estimate',
                                                                                     'skelbook/learner/train.py'),
-                                        'skelbook.learner.train._optimizer': ('learner.train.html#_optimizer', 'skelbook/learner/train.py'),
                                         'skelbook.learner.train._progress_line': ( 'learner.train.html#_progress_line',
                                                                                    'skelbook/learner/train.py'),
                                         'skelbook.learner.train._samples_at_once': ( 'learner.train.html#_samples_at_once',

@@ -22,7 +22,7 @@ from .group import ALONE
 # %% ../../nbs/62_learner.loop.ipynb #0fd75681
 def make_optimizer(
     model,   # the network
-    recipe,  # its optimizer, lr, momentum, weight_decay and strong_decay are used
+    recipe,  # its optimizer, lr, momentum, nesterov, weight_decay and strong_decay are used
 ):           # `torch.optim.SGD` or `torch.optim.Adam`
     """The optimiser of a recipe, with its weight decay on every parameter.
 
@@ -39,7 +39,7 @@ def make_optimizer(
     if recipe.optimizer == "adam":
         return torch.optim.Adam(groups, lr=recipe.lr)
     return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum,
-                           nesterov=recipe.momentum > 0)
+                           nesterov=recipe.nesterov and recipe.momentum > 0)
 
 # %% ../../nbs/62_learner.loop.ipynb #2ad7d620
 class _Statistics:

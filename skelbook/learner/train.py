@@ -319,15 +319,6 @@ class _Keeper:
         raise Stopped(f"{what}: the same command continues {self.setup.plan.folder.name}")
 
 # %% ../../nbs/66_learner.train.ipynb #7da79f46
-def _optimizer(model, recipe):
-    "The recipe's optimiser."
-    optimizer = make_optimizer(model, recipe)
-    for settings in optimizer.param_groups:
-        if "nesterov" in settings:
-            settings["nesterov"] = settings["nesterov"] and recipe.nesterov
-    return optimizer
-
-# %% ../../nbs/66_learner.train.ipynb #66250267
 def train(
     setup,      # `Setup`; its network is changed in place
     log=print,  # where progress goes, a line at a time
@@ -346,7 +337,7 @@ def train(
         log(f"{folder.name} is complete: nothing to train")
         return runs.read_log(folder)
     with runs.locked(folder) if group.rank == 0 else nullcontext(), listening() as asked:
-        optimizer = _optimizer(setup.model, recipe)
+        optimizer = make_optimizer(setup.model, recipe)
         position, rows = _begin(setup, optimizer, log)
         keeper = _Keeper(setup, optimizer, rows, position.pop("seconds", 0.0))
         with _advising(setup):

@@ -12,6 +12,7 @@ from skelbook.data.catalogue import CATALOGUE
 from skelbook.data.loading import split_steps
 from skelbook.data.store import Source, open_store, write_store
 from skelbook.learner.group import Group
+from skelbook.learner.loop import make_optimizer
 from skelbook.learner.recipes import AS_PUBLISHED, DEMO, OWN, plan
 from skelbook.learner.train import Setup, make_model, make_pipeline, prepare_run
 from skelbook.transforms.pipelines import GraphPipeline, WholeClipPipeline
@@ -64,7 +65,7 @@ def test_momentum_looks_ahead_where_the_recipe_says_so(nesterov):
     recipe = replace(DEMO, lr=0.5, momentum=0.5, weight_decay=0.0, nesterov=nesterov)
     model = torch.nn.Linear(1, 1, bias=False)
     torch.nn.init.zeros_(model.weight)
-    optimizer = training._optimizer(model, recipe)
+    optimizer = make_optimizer(model, recipe)
     for _ in range(2):
         model.weight.grad = torch.ones(1, 1)
         optimizer.step()
