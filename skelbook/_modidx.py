@@ -783,6 +783,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                         'skelbook.learner.group.Group.total': ( 'learner.group.html#group.total',
                                                                                 'skelbook/learner/group.py'),
                                         'skelbook.learner.group.Stopped': ('learner.group.html#stopped', 'skelbook/learner/group.py'),
+                                        'skelbook.learner.group._ordered': ('learner.group.html#_ordered', 'skelbook/learner/group.py'),
                                         'skelbook.learner.group.joined': ('learner.group.html#joined', 'skelbook/learner/group.py'),
                                         'skelbook.learner.group.listening': ('learner.group.html#listening', 'skelbook/learner/group.py')},
             'skelbook.learner.loop': { 'skelbook.learner.loop.Progress': ('learner.loop.html#progress', 'skelbook/learner/loop.py'),
