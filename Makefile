@@ -3,7 +3,7 @@
 # make lab         the book in JupyterLab
 # make lab-check   "Run all" on nbs/train.ipynb in a real browser (needs Chromium and Node)
 # make soak        kill trainings at random moments, for half an hour, and compare their bits
-# make benchmark   start-up time, data generation, demo time and memory
+# make benchmark   start-up, data generation, demo time and memory; heatmaps and NTU files beside loops of a textbook
 # make export      after editing notebooks: write skelbook/ from nbs/, clean the notebooks
 # make hooks       merge notebooks cell by cell in this clone
 # make clean       remove the environment and all caches (never outputs/)
@@ -46,6 +46,8 @@ soak: $(READY)
 	PYTHONPATH=tests/end_to_end $(BIN)/python tests/end_to_end/soak.py
 
 benchmark: $(READY)
+	$(BIN)/python tests/benchmarks/bench_heatmaps.py
+	$(BIN)/python tests/benchmarks/bench_ntu.py
 	$(BIN)/python tests/benchmarks/bench.py
 
 export: $(READY)
