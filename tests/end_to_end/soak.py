@@ -1,7 +1,7 @@
 """Kills trainings at random moments, many times, and compares how they end: `make soak`.
 
-Prints a table: how many processes were killed in how many runs, and how many runs ended with
-other bits than the one that nobody disturbed.
+Writes a table, `outputs/tables/soak.md`: how many processes were killed in how many runs, and how
+many of these runs ended with other bits than the one that nobody disturbed.
 """
 
 import argparse
@@ -13,10 +13,13 @@ import tempfile
 import time
 from pathlib import Path
 
+import pandas as pd
 import shared_run
 from test_training import outcome
 
+from skelbook.core import project_root
 from skelbook.learner.runs import read_log, run_state
+from skelbook.report.tables import write_table
 
 KINDS = {
     "graph network": dict(model="agcn", epochs=12, batch=8, shards=2),
@@ -54,22 +57,22 @@ def run(folder, processes, settings, kill=None):
 
 
 def campaign(kind, processes, workers, kills, folder):
-    "How many times one run was killed on its way, and whether it ended with the same bits."
+    "How many processes were killed, in how many runs, and how many of these have other bits."
     settings = KINDS[kind] | {"workers": workers}
     run(folder / "whole", 1, settings | {"workers": 0})
     length = sum(row["seconds"] for row in read_log(folder / "whole"))
-    done = 0
+    done = runs = other = 0
     while done < kills:
-        name = folder / f"run{done}"
+        name = folder / f"run{runs}"
         for _ in range(4):                                 # several times on the way of one run
             if run_state(name) == "complete" or done == kills:
                 break
             done += run(name, processes, settings, kill=random.uniform(0, length / 2))
         if run_state(name) != "complete":
             run(name, processes, settings)
-        if outcome(name) != outcome(folder / "whole"):
-            return done, False
-    return done, True
+        runs += 1
+        other += outcome(name) != outcome(folder / "whole")
+    return {"killed": done, "runs": runs, "other bits": other}
 
 
 def main():
@@ -81,16 +84,16 @@ def main():
     random.seed(options.seed)
     cases = [(kind, processes, workers) for kind in KINDS for processes in (1, 2)
              for workers in (0, 2)]
-    print("| network | processes | workers | killed | same bits |\n| --- | --- | --- | --- | --- |")
-    lost = 0
+    rows = []
     for kind, processes, workers in cases:
         with tempfile.TemporaryDirectory() as folder:
             kills = -(-options.kills // len(cases))
-            done, same = campaign(kind, processes, workers, kills, Path(folder))
-        lost += not same
-        print(f"| {kind} | {processes} | {workers} | {done} | {'yes' if same else 'NO'} |",
-              flush=True)
-    sys.exit(lost)
+            row = campaign(kind, processes, workers, kills, Path(folder))
+        rows.append({"network": kind, "processes": processes, "workers": workers} | row)
+        print(rows[-1], flush=True)
+    table = pd.DataFrame(rows)
+    write_table(table, project_root() / "outputs" / "tables" / "soak")
+    sys.exit(int(table["other bits"].sum()))
 
 
 if __name__ == "__main__":
