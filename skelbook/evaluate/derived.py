@@ -16,6 +16,7 @@ from ..core import atomic_write
 from .clips import predict_test, summarise
 from .fusion import check_same_clips, fuse, paired_test
 from ..learner import runs
+from ..learner.code import code_hash
 from ..learner.train import data_hash, prepare_run
 from ..models.checkpoints import read_checkpoint
 from ..models.weights import load_reference
@@ -126,6 +127,7 @@ def score_again(
             "format": 1, "settings": asdict(recipe), "made_from": planned.made_from,
             "checkpoint": known, "data_hash": data_hash(setup.store),
             "num_parameters": sum(p.numel() for p in setup.model.parameters()),
+            "code_hash": code_hash(recipe.model, recipe.pipeline),
             **runs.provenance(setup.device), "started": runs.now(), "finished": None,
             "seconds": 0.0})
         started = time.monotonic()

@@ -1,17 +1,22 @@
 """Tables say what the run folders say, and nothing else."""
 
 import csv
+import shutil
 from dataclasses import asdict, replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from skelbook.data.store import Source, open_store, write_store
+from skelbook.learner.code import code_hash
 from skelbook.learner.metrics import wilson_interval
 from skelbook.learner.recipes import DEMO, SMALL, find_recipe, run_name
-from skelbook.learner.runs import read_record, write_record, write_scores
+from skelbook.learner.runs import package_hash, read_record, write_record, write_scores
+from skelbook.learner.train import data_hash
 from skelbook.report.tables import (
     COLUMNS,
+    check_complete,
     collect_runs,
     comparison_table,
     folds_table,
@@ -19,6 +24,7 @@ from skelbook.report.tables import (
     results_table,
     run_row,
     unseen_accuracy,
+    what_changed,
     write_table,
 )
 
@@ -233,3 +239,94 @@ def test_a_class_without_clips_has_a_dash():
     table = pd.DataFrame([{"class": "sit", "clips": 3, "accuracy": 100.0},
                           {"class": "wave", "clips": 0, "accuracy": float("nan")}])
     assert markdown_table(table).splitlines()[2:] == ["| sit | 3 | 100.0 |", "| wave | 0 | – |"]
+
+
+# -- what has changed since
+
+def note(folder, **more):
+    "Adds entries to a run's record."
+    write_record(folder, read_record(folder) | more)
+    return folder
+
+
+@pytest.mark.parametrize("known, changed", [
+    ({}, "code"), ({"package_hash": "other"}, "code"), ({"code_hash": "other"}, "code"),
+    ({"package_hash": package_hash()}, "–"),
+    ({"package_hash": package_hash(), "code_hash": "other"}, "–"),
+    ({"package_hash": "other", "code_hash": code_hash("agcn", "graph")}, "–"),
+    ({"package_hash": "other", "code_hash": code_hash("stgcn", "graph")}, "code")])
+def test_a_row_says_whether_its_code_is_that_of_today(tmp_path, known, changed):
+    note(make_run(tmp_path, replace(DEMO, data="gone"), 80), **known)
+    assert table_of(tmp_path)["changed"].tolist() == [changed]
+
+
+def noise(path, train):
+    "A store of four clips of noise, of which these are trained on."
+    def samples():
+        for k in range(4):
+            rng = np.random.default_rng(k)
+            yield dict(name=f"c{k}", label=k % 2, joints=rng.uniform(1, 9, (1, 5, 17, 2)))
+
+    source = Source("noise", "coco", ("a", "b"), {"train": train, "test": ["c3"]}, samples, 4, {})
+    return open_store(write_store(path, source))
+
+
+def test_a_row_says_whether_its_data_is_that_of_today_where_it_is_at_hand(tmp_path):
+    store = noise(tmp_path / "noise.skel", ["c0", "c1"])
+    folder = make_run(tmp_path / "runs", replace(DEMO, data=str(store.path)), 80)
+    note(folder, package_hash=package_hash(), data_hash=data_hash(store))
+    assert what_changed(folder) == []
+    shutil.rmtree(store.path)
+    assert what_changed(folder) == [], "what is not here cannot be compared"
+    noise(store.path, ["c0", "c2"])
+    assert what_changed(folder) == ["data"]
+    assert table_of(tmp_path / "runs")["changed"].tolist() == ["data"]
+    (store.path / "keypoint.npy").unlink()
+    assert what_changed(folder) == [], "nor what cannot be opened"
+
+
+def test_a_row_of_several_seeds_says_what_has_changed_for_any_that_counts(tmp_path):
+    recipe = replace(DEMO, data="gone")
+    note(make_run(tmp_path, recipe, 80), package_hash=package_hash())
+    make_run(tmp_path, replace(recipe, seed=1))
+    assert table_of(tmp_path)["changed"].tolist() == ["–"], "an unfinished seed does not count"
+    make_run(tmp_path, replace(recipe, seed=2), 84)
+    assert table_of(tmp_path)["changed"].tolist() == ["code"]
+
+
+def test_a_sum_is_as_old_as_its_parts(tmp_path):
+    whole = note(fused(tmp_path, "two-stream", 86), package_hash=package_hash())
+    assert what_changed(whole) in ([], ["data"]), "its parts are elsewhere"
+    for k, known in enumerate((package_hash(), "other")):
+        recipe = replace(DEMO, data="gone", stream=("joint", "bone")[k])
+        make_run(tmp_path, recipe, 80).rename(tmp_path / f"part {k}")
+        note(tmp_path / f"part {k}", package_hash=known)
+    assert what_changed(whole) == ["code"]
+    note(tmp_path / "part 1", package_hash=package_hash())
+    assert what_changed(whole) == []
+
+
+# -- strict
+
+def test_strict_names_every_gap(tmp_path):
+    make_run(tmp_path, DEMO, 80)
+    check_complete(collect_runs(tmp_path))
+    make_run(tmp_path, replace(DEMO, seed=1))
+    make_run(tmp_path, SMALL)
+    with pytest.raises(ValueError, match="agcn_nw-ucla-xview_joint_s0_d is unfinished; run "
+                                         "agcn_synthetic_joint_s1_d is unfinished: the command"):
+        check_complete(collect_runs(tmp_path))
+
+
+def test_strict_wants_all_folds_of_a_set(tmp_path):
+    for k in (1, 2, 3, 5):
+        make_run(tmp_path, replace(SMALL, data=f"sbu-fold{k}"), 80)
+    with pytest.raises(ValueError, match="no run of agcn on sbu-fold4, joint, seed 0: the comm"):
+        check_complete(collect_runs(tmp_path))
+    make_run(tmp_path, replace(SMALL, data="sbu-fold4"), 80)
+    check_complete(collect_runs(tmp_path))
+
+
+def test_strict_wants_a_run(tmp_path):
+    with pytest.raises(ValueError, match="there is no run"):
+        check_complete(collect_runs(tmp_path))
