@@ -32,14 +32,14 @@ def startable(
 def nobody_in(
     folder,  # a run's folder
 ):           # a bool
-    "Is nobody at work in a folder?"
-    if not (folder / ".lock").exists():
-        return True
-    try:
-        with FileLock(folder / ".lock", timeout=0):
-            return True
-    except Timeout:
-        return False
+    "Is nobody at work in a folder, and does nobody write a notebook there?"
+    for lock in folder.glob(".*lock"):
+        try:
+            with FileLock(lock, timeout=0):
+                pass
+        except Timeout:
+            return False
+    return True
 
 # %% ../../nbs/78_evaluate.cluster.ipynb #45ac9d82
 PATIENCE = 60               # seconds until a kernel is interrupted again, which ends it at once

@@ -7,6 +7,8 @@ import time
 import pytest
 from terminal import ROOT, in_pipe, on_terminal
 
+from skelbook.command import claim
+
 TRAIN = "nbs/train.ipynb"
 SMALL = ["-p", "model", "agcn", "-p", "epochs", 1, "-p", "clips", 1]
 ONE_RUN = pytest.mark.xdist_group("one run")            # these share a fixture that takes a minute
@@ -102,6 +104,18 @@ def test_other_settings_do_not_touch_the_folder(run):
 
 
 # -- it says why not
+
+def test_while_another_one_runs_it_is_refused_and_the_notebook_is_left_alone(tmp_path):
+    copy = tmp_path / "train.ipynb"
+    lock = claim(copy)                          # as if it were being written
+    copy.write_text("the record of another one")
+    status, out, err = in_pipe(TRAIN, *SMALL, "-p", "out", tmp_path, timeout=60)
+    lock.release()
+    assert status == 2 and out == "" and len(err.strip().splitlines()) == 1, err
+    assert "another process is writing" in err and "wait for it, or stop it" in err
+    assert copy.read_text() == "the record of another one"
+    assert {path.name for path in tmp_path.iterdir()} == {"train.ipynb", ".train.ipynb.lock"}
+
 
 @pytest.mark.parametrize("wrong", WRONG)
 @pytest.mark.parametrize("way", ["terminal", "pipe", "explicit"])

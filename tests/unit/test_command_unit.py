@@ -1,6 +1,7 @@
 """The command line of papermill: the same words, the same values, and nothing of anybody else's."""
 
 import json
+import subprocess
 import sys
 from dataclasses import asdict
 from types import SimpleNamespace
@@ -11,6 +12,7 @@ from papermill import cli
 import skelbook.command as command
 from skelbook.command import (
     NUM_VALUES,
+    claim,
     complete_command,
     declared_parameters,
     given_parameters,
@@ -256,3 +258,32 @@ def test_the_entry_point_says_that_a_run_is_complete_with_status_0(planned, monk
         enter(monkeypatch, "nbs/train.ipynb")
     out, err = capsys.readouterr()
     assert stop.value.code == 0 and err == "" and "outputs/runs/agcn" in out
+
+
+def test_the_entry_point_leaves_a_copy_that_is_being_written_alone(project, monkeypatch, capsys):
+    monkeypatch.setattr(command, "PATIENCE", 0)
+    _, words = enter(monkeypatch, "nbs/plot.ipynb -p epochs 3")
+    (project / words[-1]).write_text("the first one's")
+    enter(monkeypatch, "nbs/plot.ipynb -p epochs 4")
+    enter(monkeypatch, "nbs/plot.ipynb mine.ipynb -p epochs 3")
+    with pytest.raises(SystemExit) as stop:
+        enter(monkeypatch, "nbs/plot.ipynb -p epochs 3")
+    out, err = capsys.readouterr()
+    assert stop.value.code == 2 and out == "" and (project / words[-1]).read_text() == (
+        "the first one's")
+    assert err == (f"papermill: another process is writing {words[-1]}: wait for it, or stop it\n")
+
+
+def test_a_killed_process_gives_its_copy_back(tmp_path, monkeypatch):
+    monkeypatch.setattr(command, "PATIENCE", 0)
+    copy = tmp_path / "train.ipynb"
+    code = f"from skelbook.command import claim; lock = claim({str(copy)!r}); print(); input()"
+    with subprocess.Popen([sys.executable, "-uc", code], stdin=subprocess.PIPE,
+                          stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        (tmp_path / ".owner").write_text("process 7 on ours since noon")
+        with pytest.raises(BlockingIOError, match=r"train.ipynb \(process 7 on ours since noon\)"):
+            claim(copy)
+        process.kill()
+        process.wait()
+    claim(copy).release()
