@@ -172,11 +172,11 @@ def check_parameters(
 
     Raises: `ValueError` for an unknown name, a value of another type, or a negative number.
     """
-    kinds = {str: "text", int: "a whole number", bool: "True or False"}
+    kinds = {str: "text", int: "a whole number", float: "a number", bool: "True or False"}
     for name, value in given.items():
         kind = type(defaults[choose("parameter", name, defaults)])
-        if type(value) is not kind:
+        if type(value) is not kind and (type(value), kind) != (int, float):
             raise ValueError(f"{name} {value!r} is not {kinds[kind]}")
-        if kind is int and value < 0:
+        if kind in (int, float) and value < 0:
             raise ValueError(f"{name} {value} is negative")
     return defaults | given

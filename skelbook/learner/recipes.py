@@ -60,6 +60,7 @@ class Recipe:
     weight_decay: float = 5e-4    # on all parameters
     strong_decay: str = ""        # the layer whose parameters get ten times that decay
     clip_norm: float = 0.0        # longest gradient, longer ones are shortened; 0: they are not
+    ema: float = 0.0              # what stays of the mean of the weights at a step; 0: no mean
     eval_every: int = 1           # epochs between two looks at the test split, for the curve only
     precision: str = "float32"    # float32 | bf16
     seed: int = 0
@@ -248,7 +249,7 @@ def find_recipe(
 PARAMETERS = {
     "model": "agcn", "data": "synthetic", "stream": "joint", "seed": 0, "epochs": 0, "batch": 0,
     "shards": 0, "gpus": 0, "processes": 1, "workers": 0, "exact": False, "precision": "recipe",
-    "compile": False, "clips": 0, "weights": "", "data_root": "", "out": "",
+    "compile": False, "ema": 0.0, "clips": 0, "weights": "", "data_root": "", "out": "",
 }
 
 
@@ -265,12 +266,14 @@ class Plan:
     processes: int = 1      # that train on CPUs
     exact: bool = False     # are the bits the same for any number of processes?
     weights: Path | None = None     # the file of weights to begin with
+    compile: bool = False           # is the training pass compiled?
 
 # %% ../../nbs/64_learner.recipes.ipynb #1da6f453
 def _check_devices(given, recipe):
     "Refuses numbers of processes that cannot share the work of a recipe."
-    if given["compile"]:
-        raise ValueError("compile True is not built yet: use compile False")
+    if given["compile"] and given["exact"] and given["gpus"]:
+        raise ValueError("compile True and exact True: a GPU's kernels are chosen by the stopwatch "
+                         "in each process, and add in another order: use one of the two")
     if given["gpus"] and given["processes"] > 1:
         raise ValueError(f"gpus {given['gpus']} and processes {given['processes']}: on GPUs there "
                          "is one process for each; use processes 1")
@@ -317,6 +320,8 @@ def _changes(given, recipe):
         changes["shards"] = given["shards"]
     if given["precision"] != "recipe":
         changes["precision"] = given["precision"]
+    if given["ema"]:
+        changes["ema"] = given["ema"]
     return changes | {"seed": given["seed"]}
 
 # %% ../../nbs/64_learner.recipes.ipynb #77c5aae2
@@ -344,6 +349,9 @@ def plan(
     """
     given = check_parameters(given, PARAMETERS)
     choose("precision", given["precision"], ("recipe", "float32", "bf16"))
+    if not given["ema"] < 1:
+        raise ValueError(f"ema {given['ema']} is not below 1: it is the share of the average that "
+                         "stays at each step, such as 0.999")
     if given["seed"] >= 2**32:
         raise ValueError(f"seed {given['seed']} is above 4294967295")
     recipe = find_recipe(given["model"], _data_name(given["data"]), given["stream"])
@@ -357,7 +365,7 @@ def plan(
     folder = Path(given["out"]).expanduser().resolve() if given["out"] else default
     return Plan(recipe, find_entry(recipe.data, given["data_root"]), folder, given["data_root"],
                 given["gpus"], given["workers"], max(given["processes"], 1), given["exact"],
-                weights)
+                weights, given["compile"])
 
 
 def run_name(

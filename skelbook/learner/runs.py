@@ -61,11 +61,13 @@ def check_same(
     folder,    # a run's folder that holds a recipe.json
     settings,  # dict of settings that are asked for now
     data,      # hash of the data
+    **others,  # further entries of the record, which older ones may lack
 ):             # nothing when all is the same
     "Raises: `ValueError` listing the settings that differ from those the folder was made with."
     record = read_record(folder)
-    known = asdict(restore_recipe(record["settings"]))
-    old, new = known | {"data_hash": record["data_hash"]}, settings | {"data_hash": data}
+    known = asdict(restore_recipe(record["settings"])) | {k: record.get(k, False) for k in others}
+    new = settings | others | {"data_hash": data}
+    old = known | {"data_hash": record["data_hash"]}
     differ = [f"{k}: {old[k]} there, {new[k]} here" for k in new if old[k] != new[k]]
     if differ:
         raise ValueError(f"run folder {Path(folder).name} was made with other settings "
@@ -182,12 +184,15 @@ def save_checkpoint(
     optimizer,  # its optimiser
     position,   # where the training is, a dict of numbers
     log,        # rows of the log, list of dicts
+    live=None,  # the network that is trained, when `model` is its average
 ):
     "Writes last.safetensors, keeps the one before it as last-but-one.safetensors."
     from safetensors.torch import save_file
 
     tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
-    for name, p in model.named_parameters():
+    if live:
+        tensors |= {f"live.{k}": v for k, v in live.state_dict().items()}
+    for name, p in (live or model).named_parameters():
         state = optimizer.state.get(p, {})
         tensors |= {f"optimizer.{kind}.{name}": state[kind] for kind in REMEMBERED
                     if state.get(kind) is not None}
@@ -245,13 +250,15 @@ def _read_checkpoint(path):
     return tensors, position, log
 
 
-def _put_back(tensors, model, optimizer):
+def _put_back(tensors, model, optimizer, live):
     "Loads a checkpoint's tensors; `ValueError` when they belong to another network."
     try:
         model.load_state_dict(_below("model.", tensors))
+        if live:
+            live.load_state_dict(_below("live.", tensors))
     except RuntimeError as error:
         raise ValueError(str(error)) from error
-    parameters = dict(model.named_parameters())
+    parameters = dict((live or model).named_parameters())
     for name, kept in _below("optimizer.", tensors).items() if optimizer else ():
         kind, _, name = name.partition(".")
         p = parameters[name]
@@ -263,6 +270,7 @@ def load_checkpoint(
     model,           # network, changed in place
     optimizer=None,  # its optimiser, changed in place; None: only the weights are wanted
     tell=print,      # is told, in a line, when the newest checkpoint is damaged
+    live=None,       # the network that is trained, changed in place, when `model` is its average
 ):                   # position and rows of the log; ({}, []) when there is no checkpoint
     """Position and log of the newest whole checkpoint, whose weights and optimiser are loaded.
 
@@ -274,7 +282,7 @@ def load_checkpoint(
             continue
         try:
             tensors, position, log = _read_checkpoint(folder / name)
-            _put_back(tensors, model, optimizer)
+            _put_back(tensors, model, optimizer, live)
         except ValueError as error:
             problems.append(f"{folder.name}/{name} cannot be used ({error})")
             continue

@@ -24,8 +24,18 @@ from ..data.catalogue import open_data
 from ..data.loading import epoch_items, load_steps, split_steps
 from ..data.store import Clips, Store, verify_store
 from . import runs
+from .code import code_hash, stale_chapters
 from .group import ALONE, Group, Stopped, listening
-from .loop import Progress, Replay, make_optimizer, predict, train_epoch
+from skelbook.learner.loop import (
+    Progress,
+    Replay,
+    check_compiler,
+    compiled,
+    follow,
+    make_optimizer,
+    predict,
+    train_epoch,
+)
 from .metrics import top_k
 from .recipes import Plan
 from .schedule import rate_of
@@ -54,7 +64,7 @@ class Setup:
     store: Store
     clips: Clips                # prepared
     pipeline: object            # has fetch and inputs
-    model: nn.Module            # on its device
+    model: nn.Module            # on its device; a run's result: the average, where there is one
     device: torch.device
     group: Group = ALONE        # the processes that share the work
 
@@ -210,9 +220,10 @@ def train_one(
     optimizer,     # the model's optimiser
     epoch,         # number of the epoch, from 0
     done,          # `Progress` so far
-    forward=None,  # the network as a function, such as `Replay`; None: the network
+    forward=None,  # the network as a function: `Replay`, `compiled`; None: the network
     asked=(),      # not empty once the training is to stop
     after_step=lambda done, steps, stop: None,  # observes `Progress`, with the steps of an epoch
+    live=None,     # the network that is trained, when the setup's is its average
 ):                 # `Progress` at the end, row of the log
     "One epoch of a run, and a look at the test split where the recipe asks for one."
     recipe, (split, test) = setup.plan.recipe, setup.splits
@@ -220,7 +231,7 @@ def train_one(
     steps = split_steps(len(order), recipe.batch, recipe.shards)
     rate, begin = rate_of(recipe, len(steps)), epoch * len(steps)
     done = train_epoch(
-        setup.model, optimizer, setup.shards(steps[done.step - begin:], order, passes),
+        live or setup.model, optimizer, setup.shards(steps[done.step - begin:], order, passes),
         setup.pipeline.inputs, rate, done, recipe.shards, recipe.seed, forward, recipe.precision,
         recipe.clip_norm, setup.group, asked,
         lambda now, loss, stop: after_step(now, len(steps), stop), setup.clips.names)
@@ -276,8 +287,8 @@ SAVE_EVERY, SHARE = 30, 50      # seconds; a checkpoint may take a fiftieth of t
 class _Keeper:
     "Saves a run where it stands; in a group, the first process does it for all."
 
-    def __init__(self, setup, optimizer, rows, seconds):
-        self.setup, self.optimizer, self.rows = setup, optimizer, rows
+    def __init__(self, setup, optimizer, live, rows, seconds):
+        self.setup, self.optimizer, self.live, self.rows = setup, optimizer, live, rows
         self.begun = time.monotonic() - seconds       # when the epoch would have begun in one go
         self.saved, self.cost = time.monotonic(), 0.0
 
@@ -291,7 +302,7 @@ class _Keeper:
         if self.setup.group.rank == 0:
             position = asdict(done) | {"seconds": self.seconds()}
             runs.save_checkpoint(self.setup.plan.folder, self.setup.model, self.optimizer,
-                                 position, self.rows)
+                                 position, self.rows, self.live)
         self.saved = time.monotonic()
         self.cost = self.saved - started
 
@@ -327,7 +338,8 @@ def train(
 
     Raises: `ValueError` when the folder was made with other settings or data, or its checkpoints
     are damaged; `RuntimeError` when another process works in it; `FloatingPointError` on a loss
-    that is not a number; `Stopped` after SIGTERM or ctrl-C, when everything is saved.
+    that is not a number; `Stopped` after SIGTERM or ctrl-C, when everything is saved; what
+    `check_compiler` raises.
     """
     folder, recipe, group = setup.plan.folder, setup.plan.recipe, setup.group
     log = log if group.rank == 0 else lambda line: None
@@ -336,10 +348,13 @@ def train(
         runs.load_checkpoint(folder, setup.model, tell=log)  # the weights, where they were kept
         log(f"{folder.name} is complete: nothing to train")
         return runs.read_log(folder)
+    if setup.plan.compile:
+        check_compiler(setup.device)
+    live = copy.deepcopy(setup.model) if recipe.ema else None       # what is trained then
     with runs.locked(folder) if group.rank == 0 else nullcontext(), listening() as asked:
-        optimizer = make_optimizer(setup.model, recipe)
-        position, rows = _begin(setup, optimizer, log)
-        keeper = _Keeper(setup, optimizer, rows, position.pop("seconds", 0.0))
+        optimizer = make_optimizer(live or setup.model, recipe)
+        position, rows = _begin(setup, optimizer, live, log)
+        keeper = _Keeper(setup, optimizer, live, rows, position.pop("seconds", 0.0))
         with _advising(setup):
             _train_on(setup, optimizer, Progress(**position), keeper, asked, log)
         group.collect(None)                         # everyone finds what the first one saved
@@ -350,20 +365,31 @@ def train(
 # %% ../../nbs/66_learner.train.ipynb #59b588e0
 def _train_on(setup, optimizer, done, keeper, asked, log):
     "The epochs that are left."
-    recipe, rows = setup.plan.recipe, keeper.rows
-    whole = recipe.shards == 1 and recipe.precision == "float32"
-    forward = Replay(setup.model) if whole else None
+    recipe, rows, live = setup.plan.recipe, keeper.rows, keeper.live
+    forward = _as_function(setup, live or setup.model)
     estimate = _first_estimate(log, recipe.epochs)
 
     def after_step(done, steps, stop):
         estimate(done.step, steps)
+        if live:
+            follow(setup.model, live, recipe.ema, done.step)
         keeper.after_step(done, stop)
 
     for epoch in range(len(rows), recipe.epochs):
-        done, row = train_one(setup, optimizer, epoch, done, forward, asked, after_step)
+        done, row = train_one(setup, optimizer, epoch, done, forward, asked, after_step, live)
         done = Progress(done.step)
         keeper.after_epoch(done, row)
         log(_progress_line(rows, recipe.epochs))
+
+
+def _as_function(setup, model):
+    "The network as the training calls it: compiled, recorded, or None for the network itself."
+    recipe, count = setup.plan.recipe, len(setup.store.splits[setup.splits[0]])
+    clips = -(-min(recipe.batch, count * recipe.repeat) // recipe.shards)       # of a full shard
+    if setup.plan.compile:
+        return compiled(model, clips)
+    whole = recipe.shards == 1 and recipe.precision == "float32"
+    return Replay(model, clips) if whole else None
 
 # %% ../../nbs/66_learner.train.ipynb #ded03194
 @contextmanager
@@ -374,7 +400,7 @@ def _advising(setup):
     except torch.OutOfMemoryError as error:
         recipe, group = setup.plan.recipe, setup.group
         own, part = recipe.shards // group.size, -(-recipe.batch // recipe.shards)
-        together, advice = own > 1 and not group.exact, []
+        together, advice = own > 1 and not (group.exact or setup.plan.compile), []
         if together:
             advice.append(f"the same experiment: -p exact True takes them {part} at a time")
         advice.append(f"another one, in another folder: -p shards {2 * recipe.shards} normalises "
@@ -384,23 +410,29 @@ def _advising(setup):
             f"{recipe.batch}, shards {recipe.shards}); {'; '.join(advice)}") from error
 
 # %% ../../nbs/66_learner.train.ipynb #caeed84c
-def _begin(setup, optimizer, log):
+def _begin(setup, optimizer, live, log):
     "Position and rows of the log, ({}, []) for a new run, whose record is written."
     folder, recipe, data = setup.plan.folder, setup.plan.recipe, data_hash(setup.store)
     first = setup.group.rank == 0
+    stale = stale_chapters() if first else []
     if first and runs.run_state(folder) == "new":
         runs.write_record(folder, {
             "format": 1, "settings": asdict(recipe), "data_hash": data,
             "num_parameters": sum(p.numel() for p in setup.model.parameters()),
-            **runs.provenance(setup.device), "processes": setup.group.size,
+            **runs.provenance(setup.device),
+            "code_hash": code_hash(recipe.model, recipe.pipeline),
+            "stale_chapters": stale, "processes": setup.group.size,
+            "compile": setup.plan.compile,
             "started": runs.now(), "finished": None, "seconds": 0.0})
     setup.group.collect(None)                   # the others wait for the record
-    runs.check_same(folder, asdict(recipe), data)
-    position, rows = runs.load_checkpoint(folder, setup.model, optimizer, tell=log)
+    runs.check_same(folder, asdict(recipe), data, compile=setup.plan.compile)
+    position, rows = runs.load_checkpoint(folder, setup.model, optimizer, log, live)
     setup.group.collect(None)                   # everyone has read before anything is written
     if position:
         log(f"{folder.name} continues: {len(rows)} of {recipe.epochs} epochs are done, "
             f"{position['step']} steps")
     if first and rows:
         runs.write_log(folder, rows)            # the file may know of more than the checkpoint
+    for chapter in stale:
+        log(f"the package is older than {chapter}: `make export` brings it up to date")
     return position, rows

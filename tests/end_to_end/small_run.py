@@ -41,9 +41,10 @@ def few_clips(data="synthetic"):
     return open_store(write_store(path, few))
 
 
-def small_setup(folder, group=ALONE, model="agcn", data="synthetic", workers=0, **changes):
+def small_setup(folder, group=ALONE, model="agcn", data="synthetic", workers=0, compile=False,
+                **changes):
     "`Setup` of a tiny run in a folder; `changes` are fields of the recipe."
-    planned = plan(out=str(folder), model=model, data=data, workers=workers)
+    planned = plan(out=str(folder), model=model, data=data, workers=workers, compile=compile)
     tiny = {k: v for k, v in TINY.items() if model == "agcn" or k not in ("width", "clips")}
     planned = replace(planned, recipe=replace(planned.recipe, **tiny | changes))
     with (mock.patch.object(training, "open_data", lambda *names: few_clips(data)),

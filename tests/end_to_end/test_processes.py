@@ -1,5 +1,7 @@
 """One training in several processes: the same bits for any number of them."""
 
+import shutil
+
 import pytest
 import shared_run
 from test_training import outcome
@@ -9,10 +11,10 @@ from skelbook.learner.runs import read_log, read_record
 SHARDED = dict(batch=8, shards=4)
 
 
-def shared(folder, processes, **changes):
+def shared(folder, processes, timeout=120, **changes):
     "The folder of a run that several processes have trained and tested."
     process = shared_run.start(folder, processes, **SHARDED | changes)
-    shown, _ = process.communicate(timeout=120)
+    shown, _ = process.communicate(timeout=timeout)
     assert process.returncode == 0, shown[-3000:]
     return folder
 
@@ -39,3 +41,16 @@ def test_sums_in_any_order_are_nearly_the_same(alone, tmp_path):
     folder = shared(tmp_path / "run", 2, exact=False)
     for one, other in zip(read_log(alone), read_log(folder), strict=True):
         assert one["loss"] == pytest.approx(other["loss"], rel=1e-3)
+
+
+def test_an_average_of_the_weights_has_the_same_bits_in_every_number_of_processes(tmp_path):
+    ends = [outcome(shared(tmp_path / str(size), size, ema=0.9)) for size in (1, 2)]
+    assert ends[0] == ends[1]
+
+
+@pytest.mark.skipif(not shutil.which("g++"), reason="there is no C++ compiler")
+def test_compiled_passes_have_the_same_bits_in_every_number_of_processes(alone, tmp_path):
+    ends = [outcome(shared(tmp_path / str(size), size, timeout=600, compile=True))
+            for size in (1, 2)]
+    assert ends[0] == ends[1]
+    assert ends[0] != outcome(alone), "they are not those of the network itself"

@@ -11,13 +11,15 @@ from unittest import mock
 import numpy as np
 import pytest
 import small_run
+import torch
 from safetensors import safe_open
 from safetensors.numpy import load_file
 from small_run import few_clips, finish, small_setup
 
 import skelbook.learner.train as training
 from skelbook.data.store import open_store, write_store
-from skelbook.evaluate.clips import score_run
+from skelbook.evaluate.clips import predict_test, score_run
+from skelbook.learner.code import code_hash
 from skelbook.learner.group import Stopped
 from skelbook.learner.runs import read_log, read_record, read_scores, run_state
 from skelbook.learner.train import train
@@ -75,6 +77,16 @@ def test_the_record_names_what_made_the_run(whole):
     assert record["started"] <= record["finished"]
     assert record["seconds"] >= sum(row["seconds"] for row in read_log(whole)) - 0.1
     assert record["peak_memory_mb"] > 50 and len(record["package_hash"]) == 64
+
+
+def test_a_run_notes_its_code_and_says_which_chapters_were_not_exported(tmp_path):
+    with mock.patch.object(training, "stale_chapters", lambda: ["42_models.stgcn.ipynb"]):
+        shown = finish(small_setup(tmp_path / "run"))
+    warning = "the package is older than 42_models.stgcn.ipynb: `make export` brings it up to date"
+    assert warning in shown
+    record = read_record(tmp_path / "run")
+    assert record["stale_chapters"] == ["42_models.stgcn.ipynb"]
+    assert record["code_hash"] == code_hash("agcn", "graph")
 
 
 # -- a complete run
@@ -234,3 +246,82 @@ def test_half_precision_trains_and_keeps_single_precision_weights(tmp_path):
     assert {str(weight.dtype) for weight in setup.model.parameters()} == {"torch.float32"}
     scores = read_scores(tmp_path / "run")["scores"]
     np.testing.assert_allclose(scores.sum(1), 1, rtol=1e-12)
+
+
+# -- the average of the weights
+
+@pytest.fixture(scope="module")
+def averaged(tmp_path_factory):
+    "The folder of a run that averages its weights."
+    folder = tmp_path_factory.mktemp("runs") / "averaged"
+    finish(small_setup(folder, ema=0.9))
+    return folder
+
+
+def test_an_average_takes_no_part_in_the_training(whole, averaged):
+    stored, plain = load_file(averaged / "last.safetensors"), load_file(whole / "last.safetensors")
+    for name, weight in plain.items():
+        np.testing.assert_array_equal(stored[name.replace("model.", "live.")], weight)
+    assert not np.array_equal(stored["model.classifier.weight"], plain["model.classifier.weight"])
+    for one, other in zip(read_log(whole), read_log(averaged), strict=True):
+        assert (one["loss"], one["train_top1"]) == (other["loss"], other["train_top1"])
+
+
+def test_what_a_run_with_an_average_reports_is_the_average(averaged):
+    setup = small_setup(averaged, ema=0.9)
+    train(setup, lambda line: None)
+    stored, kept = load_file(averaged / "last.safetensors"), read_scores(averaged)["scores"]
+    for name, weight in setup.model.state_dict().items():
+        np.testing.assert_array_equal(weight.numpy(), stored[f"model.{name}"])
+    np.testing.assert_array_equal(predict_test(setup)["scores"], kept)
+    setup.model.load_state_dict({k.removeprefix("live."): torch.from_numpy(v)
+                                 for k, v in stored.items() if k.startswith("live.")})
+    assert not np.array_equal(predict_test(setup)["scores"], kept)
+
+
+def test_the_curve_on_the_test_split_is_that_of_the_average(tmp_path):
+    setup, seen = small_setup(tmp_path / "run", ema=0.9), []
+    with mock.patch.object(training, "predict", lambda model, *rest, **more: (
+            seen.append(model) or (None, np.zeros(1, int), np.eye(1)))):
+        train(setup, lambda line: None)
+    assert [model is setup.model for model in seen] == [True, True]
+
+
+@pytest.mark.parametrize("steps", range(3))
+def test_a_run_with_an_average_continues_with_the_same_bits(averaged, tmp_path, steps):
+    @contextmanager
+    def listening():
+        yield Steps(steps)
+
+    folder = tmp_path / "run"
+    with mock.patch.object(training, "listening", listening), pytest.raises(Stopped):
+        train(small_setup(folder, ema=0.9), lambda line: None)
+    finish(small_setup(folder, ema=0.9))
+    assert outcome(folder) == outcome(averaged)
+
+
+# -- compiled
+
+def test_a_run_is_not_begun_where_nothing_can_be_compiled(tmp_path):
+    setup = small_setup(tmp_path / "run", compile=True)
+    with (mock.patch("torch.compile", side_effect=OSError("no compiler")),
+          pytest.raises(RuntimeError, match="cannot compile for cpu .no compiler.: install a C")):
+        train(setup, lambda line: None)
+    assert run_state(tmp_path / "run") == "new"
+
+
+def test_a_run_that_began_compiled_goes_on_compiled(whole, tmp_path):
+    def as_it_is(network, **how):
+        return network
+
+    folder = tmp_path / "run"
+    with mock.patch("torch.compile", as_it_is), pytest.raises(KeyboardInterrupt):
+        train(small_setup(folder, compile=True),
+              lambda line: (_ for _ in ()).throw(KeyboardInterrupt))
+    assert read_record(folder)["compile"] is True and read_record(whole)["compile"] is False
+    with pytest.raises(ValueError, match="compile: True there, False here"):
+        train(small_setup(folder), lambda line: None)
+    with mock.patch("torch.compile", as_it_is):
+        finish(small_setup(folder, compile=True))
+    assert outcome(folder) == outcome(whole)        # of a compiler that changes nothing
+    train(small_setup(folder), lambda line: None)   # a complete one is left alone

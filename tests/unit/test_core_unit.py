@@ -159,7 +159,7 @@ def test_choices_need_not_be_words():
 
 
 @pytest.mark.parametrize("given, message", [
-    ({"sed": 1}, "unknown parameter 'sed': did you mean 'seed'? (valid: model, seed, exact)"),
+    ({"sed": 1}, "unknown parameter 'sed': did you mean 'seed'? (valid: model, seed, exact, ema)"),
     ({"seed": "1"}, "seed '1' is not a whole number"),
     ({"seed": 1.0}, "seed 1.0 is not a whole number"),
     ({"seed": True}, "seed True is not a whole number"),
@@ -167,10 +167,13 @@ def test_choices_need_not_be_words():
     ({"exact": 1}, "exact 1 is not True or False"),
     ({"model": None}, "model None is not text"),
     ({"model": 3}, "model 3 is not text"),
+    ({"ema": "much"}, "ema 'much' is not a number"),
+    ({"ema": True}, "ema True is not a number"),
+    ({"ema": -0.5}, "ema -0.5 is negative"),
 ])
 def test_parameters_are_checked_by_their_defaults(given, message):
     with pytest.raises(ValueError) as refusal:
-        check_parameters(given, {"model": "agcn", "seed": 0, "exact": False})
+        check_parameters(given, {"model": "agcn", "seed": 0, "exact": False, "ema": 0.0})
     assert str(refusal.value) == message
 
 
@@ -179,3 +182,4 @@ def test_parameters_that_are_not_given_have_their_defaults():
     assert check_parameters({}, defaults) == defaults
     assert check_parameters({"seed": 2**40}, defaults) == {"model": "agcn", "seed": 2**40}
     assert defaults == {"model": "agcn", "seed": 0}
+    assert check_parameters({"ema": 1}, {"ema": 0.0}) == {"ema": 1}       # a whole number is one

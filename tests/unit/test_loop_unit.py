@@ -1,6 +1,11 @@
 """The loop: what it does to weights, what it reports, and when it stops."""
 
+import os
+import shutil
+import subprocess
+import sys
 from dataclasses import fields, replace
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -11,7 +16,16 @@ from torch import nn
 
 from skelbook.data.loading import Batch
 from skelbook.learner.group import Group
-from skelbook.learner.loop import Progress, make_optimizer, predict, train_epoch
+from skelbook.learner.loop import (
+    Progress,
+    Replay,
+    check_compiler,
+    compiled,
+    follow,
+    make_optimizer,
+    predict,
+    train_epoch,
+)
 from skelbook.learner.recipes import DEMO
 from skelbook.models.zoo import create_model
 
@@ -309,6 +323,107 @@ def test_whoever_is_asked_to_stop_hears_of_it_after_the_step():
                     lambda step: 0.1, shards=shards, asked=[15],
                     after_step=lambda done, loss, stop, heard=heard: heard.append(stop))
         assert heard == [True, True]
+
+
+@pytest.mark.parametrize("quick, sizes", [(False, [8]), (True, [2, 2, 2, 2])])
+def test_a_network_that_was_changed_into_a_function_takes_its_shards_one_by_one(quick, sizes):
+    ours, seen = normed(), []
+    ours.register_forward_pre_hook(lambda module, given: seen.append(len(given[0])))
+    train_epoch(ours, torch.optim.SGD(ours.parameters(), 0.1), [parted(doubled(8, 0), 4)],
+                one_clip, lambda step: 0.1, shards=4, group=Group(exact=False),
+                forward=ours.__call__ if quick else None)
+    assert seen == sizes
+
+
+# -- compiled
+
+def test_one_size_of_a_batch_is_compiled_and_recorded(monkeypatch):
+    ours, seen = model(), []
+    monkeypatch.setattr(torch, "compile", lambda network, dynamic: (
+        lambda x: seen.append(len(x)) or network(x)))
+    forward = compiled(ours, clips=4)
+    train_epoch(ours, make_optimizer(ours, DEMO), [[batch(n)] for n in (3, 4, 1, 4)], one_clip,
+                lambda step: 0.1, forward=forward)
+    assert seen == [4, 4]
+    replay = Replay(ours.train(), clips=4)
+    monkeypatch.setattr(replay, "_record", lambda x: seen.append("recorded") or ours)
+    for n in (3, 4, 4):
+        x = batch(n).joints
+        on_gpu = mock.Mock(is_cuda=True, __len__=lambda self, n=n: n, mean=x.mean)
+        assert torch.equal(replay(on_gpu), ours(x))
+    assert seen == [4, 4, "recorded"]
+
+
+def has_compiler():
+    "Can programs be compiled here?"
+    return shutil.which(os.environ.get("CXX", "g++")) is not None
+
+
+@pytest.mark.skipif(not has_compiler(), reason="there is no C++ compiler")
+@pytest.mark.parametrize("precision, tolerance", [("float32", 1e-5), ("bf16", 2e-2)])
+def test_a_compiled_training_is_nearly_the_same_and_compiled_once(precision, tolerance):
+    torch.compiler.reset()
+    ends = []
+    sizes = (8, 8, 5, 8)                             # 5 clips in two shards: 3 and 2, not 4
+    for quick in (False, True):
+        torch.manual_seed(3)
+        ours = Normed()
+        forward = compiled(ours, clips=4) if quick else None
+        with torch._dynamo.config.patch(error_on_recompile=True):
+            done = train_epoch(ours, torch.optim.SGD(ours.parameters(), 0.3),
+                               [parted(batch(n, seed=n), 2) for n in sizes], one_clip,
+                               lambda step: 0.3, shards=2, forward=forward, precision=precision)
+        ends.append((done, ours.state_dict()))
+    assert ends[0][0].loss == pytest.approx(ends[1][0].loss, rel=tolerance)
+    for key, value in ends[0][1].items():
+        torch.testing.assert_close(value, ends[1][1][key], rtol=tolerance, atol=tolerance, msg=key)
+
+
+def test_a_compiler_that_is_missing_is_told_in_a_line(tmp_path):
+    code = ("import torch; from skelbook.learner.loop import check_compiler; "
+            "check_compiler(torch.device('cpu'))")
+    missing = os.environ | {"CXX": "no-such-compiler", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], env=missing, text=True,
+                          capture_output=True)
+    last = done.stderr.splitlines()[-1]
+    assert done.returncode == 1 and last.startswith("RuntimeError: compile True: this PyTorch")
+    assert "no-such-compiler" in last and last.endswith("such as g++, or use compile False")
+
+
+def test_a_compiler_that_is_there_is_not_mentioned():
+    with torch.compiler.set_stance("force_eager"):
+        check_compiler(torch.device("cpu"))
+
+
+# -- the average of the weights
+
+@pytest.mark.parametrize("share", [0.5, 0.9, 0.999])
+def test_the_average_is_the_mean_of_all_steps_the_last_ones_most(share):
+    ours, average, states = normed(), normed(), []
+    for seed in range(6):
+        train_epoch(ours, torch.optim.SGD(ours.parameters(), 0.3), [[doubled(8, seed)]], one_clip,
+                    lambda step: 0.3)
+        states.append({k: v.clone() for k, v in ours.state_dict().items()})
+        follow(average, ours, share, seed + 1)
+    counts = share ** torch.arange(5., -1, -1, dtype=torch.double)
+    for key, mean in average.state_dict().items():
+        every = torch.stack([state[key] for state in states])
+        if mean.is_floating_point():                # the running statistics, too
+            weighted = torch.tensordot(counts, every, 1) / counts.sum()
+            torch.testing.assert_close(mean, weighted, rtol=1e-12, atol=1e-14)
+        else:
+            assert torch.equal(mean, every[-1]), "a counter counts"
+
+
+def test_whoever_is_followed_is_not_changed_and_the_first_step_is_taken_whole():
+    ours, average = normed(), normed()
+    with torch.no_grad():
+        ours.fc.weight += 1
+    before = {k: v.clone() for k, v in ours.state_dict().items()}
+    follow(average, ours, 0.999, 1)
+    for key, value in before.items():
+        assert torch.equal(ours.state_dict()[key], value)
+        assert torch.equal(average.state_dict()[key], value)
 
 
 # -- optimisers

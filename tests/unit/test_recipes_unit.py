@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import skelbook.data.catalogue as catalogue
@@ -73,7 +73,7 @@ def test_every_recipe_is_found_by_its_three_names():
         assert own == set(MAP_STREAMS if model == "posec3d" else STREAMS)
 
 
-MAY_BE_0 = {"seed", "width", "depth", "rotation", "warmup", "clip_norm", "size", "test_size"}
+MAY_BE_0 = {"seed", "width", "depth", "rotation", "warmup", "clip_norm", "ema", "size", "test_size"}
 
 
 def test_every_recipe_names_data_and_gives_positive_numbers():
@@ -258,6 +258,7 @@ def test_nothing_given_is_the_demonstration(empty):
     (dict(epochs=3), dict(epochs=3)), (dict(clips=1), dict(clips=1)), (dict(seed=9), dict(seed=9)),
     (dict(batch=8), dict(batch=8, lr=0.025)), (dict(batch=32), dict()), (dict(epochs=12), dict()),
     (dict(precision="bf16"), dict(precision="bf16")), (dict(precision="float32"), dict()),
+    (dict(ema=0.999), dict(ema=0.999)), (dict(ema=0), dict()), (dict(compile=True), dict()),
     (dict(stream="bone"), dict(stream="bone")),
     (dict(gpus=1, workers=5, processes=0, exact=False, compile=False), dict())])
 def test_parameters_change_the_recipe_and_nothing_else(given, changed):
@@ -283,6 +284,11 @@ def test_milestones_move_with_the_number_of_epochs(brought, epochs, stairs):
     assert (*recipe.milestones, recipe.warmup) == stairs
     for step in range(epochs):
         assert 0 < rate_of(recipe, 1)(step) <= recipe.lr
+
+
+def test_whether_a_run_is_compiled_is_a_part_of_the_plan_and_not_of_the_experiment():
+    assert plan(compile=True, exact=True).compile and not plan(exact=True).compile
+    assert plan(compile=True).recipe == plan().recipe
 
 
 def test_data_that_the_user_brings(brought):
@@ -357,7 +363,11 @@ def test_runs_of_other_models_data_streams_and_seeds_never_share_a_folder(recipe
     (dict(shards=33), "shards 33: a batch of 32 has not so many parts"),
     (dict(gpus=2, processes=2, shards=2), "gpus 2 and processes 2: on GPUs there is one process for"
                                           " each; use processes 1"),
-    (dict(compile=True), "compile True is not built yet: use compile False"),
+    (dict(compile=True, exact=True, gpus=1), "compile True and exact True: a GPU's kernels are "
+     "chosen by the stopwatch in each process, and add in another order: use one of the two"),
+    (dict(ema=1), "ema 1 is not below 1: it is the share of the average that stays at each step"),
+    (dict(ema=float("nan")), "ema nan is not below 1"),
+    (dict(ema=-0.1), "ema -0.1 is negative"), (dict(ema="0.9"), "ema '0.9' is not a number"),
     *(({name: -1}, f"{name} -1 is negative") for name in PARAMETERS
       if type(PARAMETERS[name]) is int),
 ], ids=str)
@@ -371,6 +381,7 @@ def test_a_wrong_parameter_is_refused_in_one_line(given, words):
 @given(st.sampled_from(sorted(PARAMETERS)),
        st.one_of(st.none(), st.floats(), st.lists(st.integers()), st.binary()))
 def test_values_of_another_kind_are_refused_by_name(name, value):
+    assume((name, type(value)) != ("ema", float))
     with pytest.raises(ValueError, match=f"^{name} .* is not "):
         plan(**{name: value})
 

@@ -30,6 +30,7 @@ from skelbook.learner.runs import (
     write_record,
     write_scores,
 )
+from skelbook.models.transfer import load_weights
 
 ROW = {"epoch": 1, "lr": 0.1, "loss": 2.5, "train_top1": 10.0, "test_top1": None, "seconds": 3.25}
 
@@ -98,6 +99,15 @@ def test_a_record_that_is_no_recipe_is_refused_by_name(tmp_path):
     write_record(tmp_path, {"settings": asdict(DEMO) | {"warm_up": 3}, "data_hash": "a"})
     with pytest.raises(ValueError, match="not of a recipe of this version: warm_up"):
         check_same(tmp_path, asdict(DEMO), "a")
+
+
+def test_entries_beside_the_settings_are_compared_too_and_older_records_lack_them(tmp_path):
+    write_record(tmp_path, {"settings": asdict(DEMO), "data_hash": "a"})
+    check_same(tmp_path, asdict(DEMO), "a", compile=False)
+    with pytest.raises(ValueError, match="compile: False there, True here"):
+        check_same(tmp_path, asdict(DEMO), "a", compile=True)
+    update_record(tmp_path, 1.0, compile=True)
+    check_same(tmp_path, asdict(DEMO), "a", compile=True)
 
 
 def test_milestones_are_the_same_after_a_record_as_before(tmp_path):
@@ -222,6 +232,29 @@ def test_weights_statistics_momentum_position_and_log_return(tmp_path):
     step(other, its)
     for a, b in zip(model.state_dict().values(), other.state_dict().values(), strict=True):
         assert torch.equal(a, b)
+
+
+def test_an_average_and_what_it_follows_return_and_readers_find_the_average(tmp_path):
+    (average, _), (live, optimizer) = network(seed=1), network(seed=2)
+    step(live, optimizer)
+    save_checkpoint(tmp_path, average, optimizer, {"step": 1}, [ROW], live)
+    (mean, _), (other, its) = network(seed=3), network(seed=4)
+    load_checkpoint(tmp_path, mean, its, live=other)
+    step(live, optimizer)
+    step(other, its)
+    for pair in ((average, mean), (live, other)):
+        assert all(map(torch.equal, *(part.state_dict().values() for part in pair)))
+    reader, _ = network(seed=5)
+    load_checkpoint(tmp_path, reader)
+    assert torch.equal(reader[0].weight, average[0].weight)
+    tensors, _ = load_weights(tmp_path / "last.safetensors")
+    assert torch.equal(tensors["0.weight"], average[0].weight)
+
+
+def test_a_checkpoint_without_an_average_cannot_continue_one(tmp_path):
+    save(tmp_path)
+    with pytest.raises(ValueError, match="last.safetensors cannot be used"):
+        load_checkpoint(tmp_path, *network(), live=network()[0])
 
 
 def test_a_checkpoint_before_the_first_step_has_no_momentum(tmp_path):
