@@ -17,6 +17,7 @@ from skelbook.command import (
     declared_parameters,
     given_parameters,
     is_papermill,
+    output_path,
     project_of,
     read_value,
     split_words,
@@ -213,6 +214,15 @@ def test_a_folder_with_other_settings_is_refused_and_keeps_its_files(planned):
             complete_command(["nbs/train.ipynb", *output, "-p", "epochs", "4"])
         complete_command(["nbs/train.ipynb", *output, "-p", "epochs", "3"])
     assert files(planned) == before
+
+
+@pytest.mark.parametrize("letter", ["a", "é", "骨"])
+def test_a_long_name_is_cut_and_stays_its_own(project, letter):
+    notebook = project / "nbs/plot.ipynb"
+    names = [output_path(notebook, {"model": letter * 300 + end}).name for end in "xyx"]
+    assert names[0] != names[1] and names[0] == names[2]
+    assert all(len(f".{name}.lock".encode()) <= 255 for name in names)
+    assert names[0].startswith(f"plot-{letter * 50}") and names[0].endswith(".ipynb")
 
 
 # -- the entry point
