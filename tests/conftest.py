@@ -2,6 +2,9 @@
 
 import os
 import signal
+import sys
+
+import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -9,3 +12,11 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 # A shell starts what runs in its background with SIGINT ignored, and programs inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def closed_figures():
+    "No figure stays open for the next test."
+    yield
+    if pyplot := sys.modules.get("matplotlib.pyplot"):
+        pyplot.close("all")

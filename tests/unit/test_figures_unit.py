@@ -18,10 +18,7 @@ from skelbook.viz import use_book_style
 
 @pytest.fixture(autouse=True)
 def style():
-    "The book's style, and no figure left open."
     use_book_style()
-    yield
-    plt.close("all")
 
 
 def cells(ax):

@@ -31,10 +31,7 @@ pytestmark = pytest.mark.filterwarnings("error")
 
 @pytest.fixture(autouse=True)
 def style():
-    "The book's style, and no figure left open."
     use_book_style()
-    yield
-    plt.close("all")
 
 
 def every_picture(scene):

@@ -46,10 +46,7 @@ pytestmark = pytest.mark.filterwarnings("error")
 
 @pytest.fixture(autouse=True)
 def style():
-    "The book's style, and no figure left open."
     use_style("screen")
-    yield
-    plt.close("all")
 
 
 def plan_of(folder, recipe=None, **given):

@@ -27,12 +27,6 @@ EDGES = [(1, 0), (2, 1), (3, 1)]
 SIDES = ["torso", "torso", "left", "right"]
 
 
-@pytest.fixture(autouse=True)
-def closed_figures():
-    yield
-    plt.close("all")
-
-
 def lines(ax, part):
     "Ends of the edges drawn for one part, (E, 2, 2)."
     found = [line for line in ax.lines if line.get_label() == part]
