@@ -172,10 +172,11 @@ def _demo(model):
     if AS_PUBLISHED[model].pipeline == "graph":
         return replace(DEMO, model=model)
     if AS_PUBLISHED[model].pipeline == "heatmap":
-        return replace(CPU, data="synthetic-2d", size=24, test_size=24, epochs=4, eval_every=1)
-    small = {"width": 16} if model == "dynamic_gcn" else {}
-    return replace(AS_PUBLISHED[model], data="synthetic", clip_len=32, epochs=12, batch=32,
-                   shards=1, schedule="cosine", milestones=(), eval_every=1, **small)
+        return replace(CPU, data="synthetic-2d", blocks=(1, 1, 1), size=24, test_size=24,
+                       epochs=10, batch=16, lr=0.1, eval_every=2)
+    small = {"width": 16, "epochs": 14} if model == "dynamic_gcn" else {"epochs": 20}
+    return replace(AS_PUBLISHED[model], data="synthetic", clip_len=16, batch=16, shards=1,
+                   schedule="cosine", milestones=(), eval_every=2, **small)
 
 
 def _small(model):
