@@ -1,5 +1,6 @@
 """Sweeps on several processes and on a Slurm of one machine, whose jobs die on the way."""
 
+import json
 import os
 import shutil
 import signal
@@ -8,10 +9,13 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from small_run import few_clips
+from terminal import PAPERMILL
 from test_derived import random_clips
 from test_training import outcome
 
@@ -95,26 +99,6 @@ def sweeping(monkeypatch):
         yield start
 
 
-def test_a_sweep_on_this_machine_ends_complete_though_a_job_is_killed(clips, tmp_path, sweeping):
-    jobs = plan_sweep(data=clips, out=str(tmp_path / "runs"), **GIVEN)
-    future, shown = sweeping("local", jobs)
-    wait_until(lambda: begun(jobs[0].folder))
-    keepers = processes(["skelbook.evaluate.cluster", str(jobs[0].folder)])
-    task = int(Path(f"/proc/{keepers[0]}/stat").read_text().rsplit(")")[1].split()[1])
-    os.kill(task, signal.SIGKILL)                           # the keeper's parent
-    assert future.result(timeout=900) == [], shown
-    name = jobs[0].folder.name
-    assert f"{name}: was taken away and is sent again" in shown
-    assert [run_state(job.folder) for job in jobs] == ["complete"] * 3
-    assert outcome(jobs[0].folder) == undisturbed(jobs[0], tmp_path / "whole")
-    table = results_table(collect_runs(tmp_path / "runs"))
-    assert table["stream"].tolist() == ["joint", "bone", "two-stream"]
-    assert not processes([str(tmp_path)])
-    shown.clear()
-    assert cluster.run_on("local", jobs, tell=shown.append) == []
-    assert shown == ["3 of 3 are complete"]
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_jobs_of_this_machine_end_with_their_sweep_and_save(number, clips, tmp_path):
     given = GIVEN | {"data": clips, "out": str(tmp_path), "epochs": 500, "streams": "joint"}
@@ -194,17 +178,6 @@ def test_slurm_takes_jobs_away_and_the_bits_are_the_same(clips, slurm, tmp_path,
 
 
 @ONE_SLURM
-def test_a_slurm_job_that_is_killed_is_sent_again(clips, slurm, tmp_path, sweeping):
-    jobs = plan_sweep(data=clips, out=str(tmp_path), **GIVEN | {"streams": "joint", "epochs": 20})
-    future, shown = sweeping("slurm", jobs)
-    wait_until(lambda: begun(jobs[0].folder))
-    subprocess.run(["scancel", number_of(jobs[0].folder)], check=True)
-    assert future.result(timeout=900) == [], shown
-    assert f"{jobs[0].folder.name}: was taken away and is sent again" in shown
-    assert run_state(jobs[0].folder) == "complete"
-
-
-@ONE_SLURM
 def test_two_tasks_of_slurm_train_together(clips, slurm, tmp_path):
     job = plan_sweep(data=clips, out=str(tmp_path), **GIVEN | {"streams": "joint", "epochs": 2})[0]
     same = dict(batch=8, shards=2, exact=True)
@@ -217,3 +190,67 @@ def test_two_tasks_of_slurm_train_together(clips, slurm, tmp_path):
                    env=os.environ | variables, check=True, timeout=600)
     assert read_record(job.folder)["processes"] == 2
     assert outcome(job.folder) == undisturbed(job, tmp_path / "whole", **same)
+
+
+# -- as typed: two models, two streams, two seeds
+
+def kill_training(folder):
+    "Kills the process that trains in a run's folder, as its lock names it."
+    os.kill(int((folder / ".owner").read_text().split()[1]), signal.SIGKILL)
+
+
+def cancel_job(folder):
+    "Takes a run's job out of Slurm's queue."
+    subprocess.run(["scancel", number_of(folder)], check=True)
+
+
+def marked(mark):
+    "Numbers of the living processes whose environment holds a text."
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):                             # not ours, or it has ended
+            if mark.encode() in (entry / "environ").read_bytes():
+                found.append(int(entry.name))
+    return found
+
+
+@pytest.fixture
+def cluster_of(request):
+    "A function that makes sure that a cluster is there."
+    return lambda kind: kind == "slurm" and request.getfixturevalue("slurm")
+
+
+@pytest.mark.parametrize("kind, streams, end", [
+    ("local", ["joint", "bone", "two-stream"], kill_training),
+    pytest.param("slurm", ["joint", "joint-motion"], cancel_job, marks=ONE_SLURM)])
+def test_the_sweep_that_is_typed_ends_complete_though_a_job_is_killed(
+        kind, streams, end, cluster_of, tmp_path):
+    cluster_of(kind)
+    models, runs = ["two_stream_cnn", "hcn_baseline"], tmp_path / "runs"
+    given = {"model": ",".join(models), "data": few_clips().path, "streams": ",".join(streams[:2]),
+             "seeds": "0,1", "epochs": 1, "batch": 8, "out": runs, "cluster": kind}
+    words = [str(word) for pair in given.items() for word in ("-p", *pair)]
+    sweep = subprocess.Popen([PAPERMILL, "nbs/sweep.ipynb", tmp_path / "sweep.ipynb", *words],
+                             cwd=ROOT, env=os.environ | {"MARK": str(tmp_path)}, text=True,
+                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                             stderr=subprocess.STDOUT)
+    try:
+        owner = wait_until(lambda: sweep.poll() or next(runs.glob("*/.owner"), None), seconds=900)
+        assert not sweep.poll(), sweep.communicate()[0][-3000:]
+        end(owner.parent)
+        shown, _ = sweep.communicate(timeout=1800)
+    finally:
+        sweep.terminate()
+    assert sweep.returncode == 0, shown[-3000:]
+    cells = json.loads((tmp_path / "sweep.ipynb").read_text())["cells"]
+    told = str([cell.get("outputs") for cell in cells])
+    assert f"{owner.parent.name}: was taken away and is sent again" in told
+    folders = [path.parent for path in runs.glob("*/recipe.json")]
+    assert len(folders) == 4 * len(streams)
+    assert {run_state(folder) for folder in folders} == {"complete"}
+    table = results_table(collect_runs(runs))
+    assert sorted(zip(table["model"], table["stream"], table["seeds"], strict=True)) == sorted(
+        (model, stream, 2) for model in models for stream in streams)
+    assert not marked(f"MARK={tmp_path}"), "a process is left"
+    assert all(cluster.nobody_in(folder) for folder in folders)
+    assert not list(runs.glob("*/.owner")) and not list(runs.glob("*/.*-*"))
