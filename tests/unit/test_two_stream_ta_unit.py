@@ -1,4 +1,7 @@
-"""Corner cases of Two-Stream CNN and Ta-CNN, of their parts and of their configurations."""
+"""Corner cases of the parts and configurations of Two-Stream CNN and Ta-CNN.
+
+What holds for all convolutional networks is tested in `test_sequence_models_unit.py`.
+"""
 
 import pytest
 import torch
@@ -24,21 +27,7 @@ def clips(network, n=2, m=2, v=25, c=3):
     return torch.randn(n, m, FRAMES[network], v, c)
 
 
-def joints(count):
-    "A skeleton of that many joints, the first of which holds all others."
-    return {"num_node": count, "inward": [(joint, 0) for joint in range(1, count)], "center": 0}
-
-
 # -- both networks
-
-@every
-@pytest.mark.parametrize("persons", [1, 3])
-def test_other_numbers_of_persons_and_their_order(network, persons):
-    model, x = network().eval(), clips(network, m=persons)
-    assert model(x).shape == (2, 60)
-    torch.testing.assert_close(model(x.flip(1)), model(x))
-    torch.testing.assert_close(model(torch.cat([x, x], 1)), model(x))
-
 
 @every
 def test_an_empty_second_person_takes_part_in_the_maximum(network):
@@ -54,59 +43,6 @@ def test_an_empty_second_person_takes_part_in_the_maximum(network):
     first, empty, both = merged
     torch.testing.assert_close(both, torch.maximum(first, empty))
     assert (empty > first).any() and (empty < first).any()
-
-
-@every
-def test_an_all_zero_clip_is_finite_and_so_are_its_gradients(network):
-    model, x = network(), torch.zeros(2, 2, FRAMES[network], 25, 3)
-    assert model.eval()(x).isfinite().all()
-    F.cross_entropy(model.train()(x), torch.tensor([0, 1])).backward()
-    assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
-
-
-@every
-@pytest.mark.parametrize("count, channels", [(1, 3), (7, 2), (17, 2), (33, 4)])
-def test_odd_numbers_of_joints_and_other_channels(network, count, channels):
-    model = network(joints(count), 5, in_channels=channels).eval()
-    x = clips(network, v=count, c=channels)
-    assert model(x).shape == (2, 5)
-    torch.testing.assert_close(model(x)[:1], model(x[:1]))
-
-
-@every
-def test_every_convolution_finds_channels_last(network):
-    model, found = network().eval(), []
-    for layer in model.modules():
-        if isinstance(layer, nn.Conv2d | nn.MaxPool2d):
-            layer.register_forward_pre_hook(lambda layer, args: found.append(
-                args[0].is_contiguous(memory_format=torch.channels_last)))
-    model(clips(network))
-    assert found and all(found)
-
-
-@every
-@pytest.mark.parametrize("shape, message", [
-    ((2, 2, 32, 24, 3), r"is \(32, 24, 3\), but the model is made for"),
-    ((2, 2, 32, 25, 2), r"is \(32, 25, 2\), but the model is made for"),
-    ((2, 32, 25, 3), "clips have five axes")])
-def test_clips_of_another_shape_are_refused(network, shape, message):
-    with pytest.raises(ValueError, match=message):
-        network()(torch.zeros(shape))
-
-
-@every
-def test_every_parameter_has_a_gradient_from_a_batch_of_one(network):
-    model = network(num_classes=5).train()
-    model(clips(network, n=1, m=1)).square().sum().backward()
-    assert all(parameter.grad.abs().sum() > 0 for name, parameter in model.named_parameters())
-
-
-@every
-def test_dropout_works_in_training_only_and_the_input_is_left_alone(network):
-    model, x = network(), clips(network)
-    before = x.clone()
-    assert not torch.equal(model.train()(x), model(x))
-    assert torch.equal(model.eval()(x), model(x)) and torch.equal(x, before)
 
 
 # -- Two-Stream CNN
