@@ -133,14 +133,15 @@ def _row_of_shard(parameters, statistics, loss, hits, *counts):
                       sums.new_tensor(counts)])
 
 
-def _step_in_shards(model, parts, pass_shard, shards, group, asked, together):
+def _step_in_shards(model, parts, pass_shard, shards, group, asked, plain):
     "Loss, hits, clips of a step, whether to stop, all summed; the gradient is in the parameters."
     parameters = [p for p in model.parameters() if p.requires_grad]
     statistics, rows = _Statistics(model), []
     before = statistics.read()
     statistics.forget()
     equal = len({len(part.labels) for part in parts}) == 1
-    size = len(parts) if equal and together else 1               # shards of one pass
+    together = equal and plain and not group.exact
+    size = len(parts) if together else 1                         # shards of one pass
     passes = [parts[i:i + size] for i in range(0, len(parts), size)]
     for i, some in enumerate(passes):
         with _norms_in_parts(statistics, size) if size > 1 else nullcontext():
@@ -257,9 +258,8 @@ def train_epoch(
             loss, hits = torch.stack(pass_shard(0, parts[0])).tolist()
             count, stop = len(parts[0].labels), bool(asked)
         else:
-            together = forward is None and not group.exact
             loss, hits, count, stop = _step_in_shards(model, parts, pass_shard, shards, group,
-                                                      asked, together)
+                                                      asked, forward is None)
         length = _finish_gradient(model, count, clip_norm)
         if not math.isfinite(loss + length):
             what = loss / count, length, done.step, rate
