@@ -246,11 +246,13 @@ def train_one(
 # %% ../../nbs/66_learner.train.ipynb #2a6483db
 def _first_estimate(log, epochs, after=5):
     "Callable (step, steps) that says, early in the first epoch, how long the run will take."
-    started = time.monotonic()
+    started = []
 
     def look(step, steps):
-        if step == after <= steps:
-            each = (time.monotonic() - started) / after
+        if step == 1:
+            started.append(time.monotonic())
+        if started and step == 1 + after <= steps:
+            each = (time.monotonic() - started[0]) / after
             total = _duration(each * steps * epochs)
             log(f"{steps} steps per epoch, {each:.2f} s each: about {total} in all")
     return look

@@ -200,6 +200,16 @@ def test_the_first_estimate_comes_once_and_only_in_the_first_epoch():
     assert lines[0].startswith("10 steps per epoch, 0.00 s each: about 0 s")
 
 
+def test_the_first_estimate_does_not_count_the_first_step_in_which_passes_are_compiled(monkeypatch):
+    lines, clock = [], [0.0]
+    monkeypatch.setattr(training.time, "monotonic", lambda: clock[0])
+    look = training._first_estimate(lines.append, epochs=2)
+    for step in range(1, 11):
+        clock[0] += 60 if step == 1 else 0.5
+        look(step, 10)
+    assert lines == ["10 steps per epoch, 0.50 s each: about 10 s in all"]
+
+
 def test_training_says_what_it_does_in_order(toy):
     shown = []
     setup = replace(toy, plan=replace(toy.plan, recipe=replace(toy.plan.recipe, epochs=2)))
