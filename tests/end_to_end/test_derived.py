@@ -134,8 +134,8 @@ def test_a_run_is_tested_again_into_a_folder_of_its_own(swept):
     assert status == 0, shown[-3000:]
     assert digests(run) == before
     assert {path.name for path in out.iterdir()} == {
-        ".lock", "recipe.json", "scores.npz", "accuracy.csv", "accuracy.md", "classes.csv",
-        "classes.md", "score.ipynb", "DONE"}
+        ".lock", ".score.ipynb.lock", "recipe.json", "scores.npz", "accuracy.csv", "accuracy.md",
+        "classes.csv", "classes.md", "score.ipynb", "DONE"}
     check_executed(out / "score.ipynb")
     assert read_record(out)["settings"]["clips"] == 3 and "top-5" in shown
     first, again = read_scores(run), read_scores(out)
