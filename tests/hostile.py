@@ -5,15 +5,30 @@ file `canary`. `greedy()` run nothing, but take memory or time without end or br
 `misfits()` are harmless and still not data. Each gives name -> bytes. Never open one with `pickle`.
 """
 
+import gc
 import os
 import pickle
 import struct
+import time
+from contextlib import contextmanager
 
 import numpy as np
 
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
 NESTED = b")" + b"\x85" * 100_000                      # a tuple in a tuple in a tuple …
 DOUBLED = b"K\x00\x85q\x00" + b"".join(b"h%c\x86q%c" % (i, i + 1) for i in range(60))
+
+
+@contextmanager
+def quickly(seconds):
+    "Context that has some seconds of processor time, and does not look after others' garbage."
+    gc.freeze()                  # an hour of tests leaves a million objects to look through
+    began = time.process_time()
+    try:
+        yield
+        assert time.process_time() - began < seconds
+    finally:
+        gc.unfreeze()
 
 
 def text(words, protocol=2):

@@ -48,9 +48,12 @@ class FlatConv(nn.Conv3d):
         if self.kernel_size[0] > 1:
             y = F.conv2d(x.flatten(3), self.weight.flatten(3), padding=self.padding[:2])
             return y.unflatten(3, x.shape[3:])
-        look = partial(F.conv2d, weight=self.weight[:, :, 0], stride=self.stride[1:],
+        frames, *stride = self.stride
+        if max(self.kernel_size) == 1:                      # pixels are picked, as in `PointConv`
+            x, stride = x[..., ::stride[0], ::stride[1]], 1
+        look = partial(F.conv2d, weight=self.weight[:, :, 0], stride=stride,
                        padding=self.padding[1:])
-        return each_frame(look, x[:, :, ::self.stride[0]])
+        return each_frame(look, x[:, :, ::frames])
 
 # %% ../../nbs/52_models.posec3d.ipynb #485c5848
 class NormedConv(nn.Module):

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from ..graph import adjacency
 from skelbook.models.blocks import (
     DataNorm,
+    PointConv,
     Stage,
     classifier,
     collect,
@@ -43,7 +44,7 @@ class MultiScaleUnit(nn.Module):
         dilated = (init_conv(nn.Conv2d(width, width, (3, 1), (stride, 1), (apart, 0), (apart, 1)))
                    for apart, width in enumerate(self.widths[:4], start=1))
         self.branches = nn.ModuleList([*dilated, nn.MaxPool2d((3, 1), (stride, 1), (1, 0))])
-        self.plain = nn.Conv2d(channels, part, 1, (stride, 1))                # the sixth branch
+        self.plain = PointConv(channels, part, stride)                        # the sixth branch
         self.mix_norm = nn.BatchNorm2d(channels)
         self.mix = nn.Conv2d(channels, channels, 1)
         self.norm = nn.BatchNorm2d(channels)

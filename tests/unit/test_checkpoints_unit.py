@@ -3,7 +3,6 @@
 import io
 import random
 import struct
-import time
 import types
 import zipfile
 from collections import Counter, OrderedDict
@@ -39,10 +38,8 @@ def read(content, path, **options):
 
 def refusal(content, path, **options):
     "The one line with which the bytes of a checkpoint are refused, at a bounded cost."
-    began = time.process_time()
-    with pytest.raises(ValueError) as caught:
+    with hostile.quickly(1), pytest.raises(ValueError) as caught:
         read(content, path, **options)
-    assert time.process_time() - began < 1
     assert str(path / "a.pth") in str(caught.value) and str(caught.value).isprintable()
     return str(caught.value)
 

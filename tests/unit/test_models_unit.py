@@ -1,5 +1,8 @@
 """Corner cases of the blocks, of 2s-AGCN, and of reading weights and configurations."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -34,6 +37,26 @@ def config(**backbone):
 
 
 # -- blocks
+
+@pytest.mark.parametrize("layer, shape", [
+    ("blocks import TemporalUnit as Unit; Unit(8, 16, 1, 2)", (32, 8, 52, 20)),
+    ("stgcnpp import MultiScaleUnit as Unit; Unit(8, 2)", (32, 8, 52, 20)),
+    ("posec3d import FlatConv as Unit; Unit(8, 16, stride=(1, 2, 2))", (16, 8, 2, 56, 56))])
+def test_few_channels_and_a_stride_do_not_write_past_the_memory(layer, shape):
+    "oneDNN 3.x does, and a process dies of it (issue 6035 there); where it does not, this passes."
+    place, build = layer.split("; ")
+    last = "channels_last" if len(shape) == 4 else "channels_last_3d"
+    code = ("import torch; torch.set_num_threads(1)\n"
+            f"from skelbook.models.{place}\n"
+            f"unit, x = {build}, torch.randn{shape}.contiguous(memory_format=torch.{last})\n"
+            "for half in (False, True):\n"
+            "    for _ in range(10):\n"
+            "        with torch.autocast('cpu', torch.bfloat16, enabled=half):\n"
+            "            y = unit(x)\n"
+            "        y.float().square().sum().backward()\n")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-1000:]
+
 
 @pytest.mark.parametrize("persons", [None, 2])
 def test_data_norm_keeps_the_channel_order_of_checkpoints(persons):
