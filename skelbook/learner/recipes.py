@@ -189,7 +189,8 @@ def _small(model):
                     rotation=60, batch=32, shards=1, eval_every=10)
     if small.optimizer == "sgd":
         return replace(small, lr=0.05, repeat=3, eval_every=5)
-    return replace(small, epochs=400, milestones=(325, 365, 385))
+    return replace(small, epochs=200 if model == "ta_cnn" else 100, lr=2e-3, schedule="cosine",
+                   milestones=())
 
 
 OWN = {(recipe.model, recipe.data, stream): replace(recipe, stream=stream)
@@ -208,6 +209,8 @@ def _starting_point(model, data, stream, entry):
     small, own = replace(_small(model), data=data, stream=stream, rotation=20), AS_PUBLISHED[model]
     if own.pipeline == "graph" and data not in CATALOGUE:
         small = replace(small, **QUICK)
+    if own.optimizer == "adam":
+        small = replace(small, epochs=400)
     layout = find_layout(entry.layout)
     if own.pipeline == "heatmap":
         return replace(small, rotation=0)
