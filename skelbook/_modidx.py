@@ -1475,6 +1475,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                    'skelbook/report/tables.py'),
                                         'skelbook.report.tables.marked_table': ( 'report.tables.html#marked_table',
                                                                                  'skelbook/report/tables.py'),
+                                        'skelbook.report.tables.papers_table': ( 'report.tables.html#papers_table',
+                                                                                 'skelbook/report/tables.py'),
                                         'skelbook.report.tables.read_chapters': ( 'report.tables.html#read_chapters',
                                                                                   'skelbook/report/tables.py'),
                                         'skelbook.report.tables.results_table': ( 'report.tables.html#results_table',

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['SETTINGS', 'ACCURACIES', 'FOLD', 'COLUMNS', 'MEANING', 'what_changed', 'run_row', 'collect_runs', 'results_table',
-           'check_complete', 'folds_table', 'unseen_accuracy', 'comparison_table', 'markdown_table', 'write_table',
-           'marked_table', 'fill_section', 'read_chapters', 'chapter_table']
+           'check_complete', 'folds_table', 'unseen_accuracy', 'papers_table', 'comparison_table', 'markdown_table',
+           'write_table', 'marked_table', 'fill_section', 'read_chapters', 'chapter_table']
 
 # %% ../../nbs/80_report.tables.ipynb #9a2444ab
 import json
@@ -169,6 +169,23 @@ def unseen_accuracy(
     unseen = ~pd.Series(scores["names"]).str.contains(pattern).to_numpy()
     top1 = 100 * top_k(scores["scores"][unseen], scores["labels"][unseen])
     return float(top1), int(unseen.sum())
+
+# %% ../../nbs/80_report.tables.ipynb #75377d61
+def papers_table(
+    runs,  # `DataFrame` from `collect_runs`
+):         # `DataFrame`, the highest accuracy (%) first on each data set
+    "Results of this book among those that papers report on the same data."
+    papers = pd.read_csv(project_root() / "nbs" / "papers.csv", dtype=str)
+    ours = papers[:0]
+    if len(runs):
+        ours = pd.concat([results_table(runs), folds_table(runs).assign(seeds=1)])
+    ours = ours[ours["data"].isin(papers["data"]) & (ours["top-1"] != "missing")]
+    ours = ours.rename(columns={"model": "result"}).assign(source="this book").astype(object)
+    rows = pd.concat([papers, ours])
+    rows = rows.reindex(columns=["data", "result", "stream", "seeds", "top-1", "spread", "source"])
+    rows["height"] = rows["top-1"].astype(float)
+    rows = rows.sort_values(["data", "height"], ascending=[True, False], kind="stable")
+    return rows.drop(columns="height").astype(object).fillna("–").reset_index(drop=True)
 
 # %% ../../nbs/80_report.tables.ipynb #c675cc66
 def comparison_table(

@@ -162,6 +162,19 @@ def test_small_sets_of_pictures_have_the_recipe_for_processors(data, stream):
     assert recipe.epochs * recipe.repeat == 40 and recipe.size == recipe.test_size == 32
 
 
+@pytest.mark.parametrize("model", ["two_stream_cnn", "hcn", "hcn_baseline", "ta_cnn"])
+@pytest.mark.parametrize("data, passes", [("nw-ucla-xview", 100), ("utd-mhad-xsub", 400),
+                                          ("sbu-fold1", 400)])
+def test_what_adam_trains_follows_a_cosine_on_small_sets(model, data, passes):
+    recipe = find_recipe(model, data, "joint")
+    published = find_recipe(model, "ntu60-xsub-3d", "joint")
+    if (model, data) == ("ta_cnn", "nw-ucla-xview"):
+        passes = 200
+    assert (recipe.schedule, recipe.milestones) == ("cosine", ())
+    assert recipe.epochs * recipe.repeat == passes
+    assert recipe.lr == 2 * published.lr and recipe.optimizer == "adam" and recipe.batch == 32
+
+
 @pytest.mark.parametrize("stream", MAP_STREAMS)
 def test_the_demonstration_of_volumes_is_the_recipe_for_processors_in_small(stream):
     recipe = find_recipe("posec3d", "synthetic-2d", stream)

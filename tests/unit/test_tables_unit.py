@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from skelbook.core import project_root
+from skelbook.data.catalogue import CATALOGUE
 from skelbook.data.store import Source, open_store, write_store
 from skelbook.learner.code import code_hash
 from skelbook.learner.metrics import wilson_interval
@@ -21,6 +23,7 @@ from skelbook.report.tables import (
     comparison_table,
     folds_table,
     markdown_table,
+    papers_table,
     results_table,
     run_row,
     unseen_accuracy,
@@ -330,3 +333,33 @@ def test_strict_wants_all_folds_of_a_set(tmp_path):
 def test_strict_wants_a_run(tmp_path):
     with pytest.raises(ValueError, match="there is no run"):
         check_complete(collect_runs(tmp_path))
+
+
+def test_results_stand_among_those_of_papers_and_only_where_papers_have_some(tmp_path):
+    for seed, right in enumerate([80, 90]):
+        make_run(tmp_path, replace(SMALL, model="hcn", seed=seed), right)
+    make_run(tmp_path, replace(SMALL, model="hcn", seed=2))                 # unfinished
+    make_run(tmp_path, DEMO, 99)                                  # no paper has the built-in data
+    table = papers_table(collect_runs(tmp_path))
+    ours = table[table["source"] == "this book"]
+    assert ours[["data", "result", "stream", "seeds", "top-1", "spread"]].values.tolist() == [
+        ["nw-ucla-xview", "hcn", "joint", 2, "85.00", "5.00"]]
+    assert table["data"].is_monotonic_increasing
+    for _, rows in table.groupby("data"):
+        assert rows["top-1"].astype(float).is_monotonic_decreasing
+
+
+def test_the_mean_over_folds_stands_among_papers_and_a_single_fold_does_not(tmp_path):
+    for fold, right in enumerate([100, 90], start=1):
+        make_run(tmp_path, replace(SMALL, model="hcn", data=f"sbu-fold{fold}"), right)
+    table = papers_table(collect_runs(tmp_path))
+    ours = table[table["source"] == "this book"]
+    assert ours[["data", "result", "top-1"]].values.tolist() == [["sbu", "hcn", "95.00"]]
+
+
+def test_every_number_of_a_paper_has_a_source_and_is_for_a_set_of_the_catalogue():
+    table = papers_table(collect_runs(project_root() / "nbs"))                   # no runs there
+    assert len(table) > 10 and (table["source"].str.len() > 10).all()
+    assert table["top-1"].astype(float).between(50, 100).all()
+    sets = {name.split("-fold")[0] for name in CATALOGUE}
+    assert set(table["data"]) <= sets
