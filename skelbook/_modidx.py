@@ -1458,6 +1458,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
             'skelbook.report.tables': { 'skelbook.report.tables._data_now': ('report.tables.html#_data_now', 'skelbook/report/tables.py'),
                                         'skelbook.report.tables._experiment_row': ( 'report.tables.html#_experiment_row',
                                                                                     'skelbook/report/tables.py'),
+                                        'skelbook.report.tables._marks': ('report.tables.html#_marks', 'skelbook/report/tables.py'),
                                         'skelbook.report.tables._shown': ('report.tables.html#_shown', 'skelbook/report/tables.py'),
                                         'skelbook.report.tables.chapter_table': ( 'report.tables.html#chapter_table',
                                                                                   'skelbook/report/tables.py'),

@@ -23,6 +23,7 @@ from skelbook.report.tables import (
     comparison_table,
     folds_table,
     markdown_table,
+    marked_table,
     papers_table,
     results_table,
     run_row,
@@ -214,7 +215,8 @@ def test_a_result_is_compared_with_every_part_but_itself():
 def fold_rows(*accuracies, state="complete"):
     "Runs on the folds of a set, as `collect_runs` tells of them."
     return pd.DataFrame([dict(model="hcn", data=f"sbu-fold{k}", stream="joint", seed=0, top1=top1,
-                              count=40, state=state) for k, top1 in enumerate(accuracies, start=1)])
+                              count=40, state=state, epochs=9, changed=["data"] if k == 2 else [])
+                         for k, top1 in enumerate(accuracies, start=1)])
 
 
 def test_folds_are_averaged_and_their_clips_counted_together():
@@ -222,6 +224,7 @@ def test_folds_are_averaged_and_their_clips_counted_together():
                       fold_rows(10.0).assign(data="nw-ucla-xview")])
     table = folds_table(runs)
     assert table["seed"].tolist() == [0, 1] and table["folds"].tolist() == [3, 1]
+    assert table["changed"].tolist() == ["data", "–"]              # of the second of three folds
     assert table.loc[0, ["top-1", "lowest", "highest"]].tolist() == ["95.00", "90.00", "100.00"]
     low, high = wilson_interval(114, 120)
     assert table.loc[0, "95 % interval"] == f"{100 * low:.1f} … {100 * high:.1f}"
@@ -363,3 +366,10 @@ def test_every_number_of_a_paper_has_a_source_and_is_for_a_set_of_the_catalogue(
     assert table["top-1"].astype(float).between(50, 100).all()
     sets = {name.split("-fold")[0] for name in CATALOGUE}
     assert set(table["data"]) <= sets
+
+
+def test_a_folder_without_runs_has_tables_without_rows(tmp_path):
+    runs = collect_runs(tmp_path)
+    tables = [results_table(runs), folds_table(runs)]
+    assert [len(table) for table in tables] == [0, 0]
+    assert all(len(marked_table(table).splitlines()) == 2 for table in tables)
