@@ -18,7 +18,7 @@ import shared_run
 from test_training import outcome
 
 from skelbook.core import project_root
-from skelbook.learner.runs import read_log, run_state
+from skelbook.learner.runs import run_state
 from skelbook.report.tables import write_table
 
 KINDS = {
@@ -42,10 +42,10 @@ def trainers(folder):
 
 
 def run(folder, processes, settings, kill=None):
-    "Runs to the end, or until a process of it is killed after `kill` seconds of training."
+    "Runs to the end, or until a process of it is killed, `kill` seconds after it has begun."
     process = shared_run.start(folder, processes, **settings)
     if kill is not None:
-        while run_state(folder) == "new" and process.poll() is None:
+        while not trainers(folder) and process.poll() is None:
             time.sleep(0.02)
         time.sleep(kill)
         if victims := trainers(folder):
@@ -58,16 +58,16 @@ def run(folder, processes, settings, kill=None):
 
 def campaign(kind, processes, workers, kills, folder):
     "How many processes were killed, in how many runs, and how many of these have other bits."
-    settings = KINDS[kind] | {"workers": workers}
+    settings, begun = KINDS[kind] | {"workers": workers}, time.monotonic()
     run(folder / "whole", 1, settings | {"workers": 0})
-    length = sum(row["seconds"] for row in read_log(folder / "whole"))
+    length = time.monotonic() - begun                 # to load everything, and to train
     done = runs = other = 0
     while done < kills:
         name = folder / f"run{runs}"
-        for _ in range(4):                                 # several times on the way of one run
+        for _ in range(4):                            # several times on the way of one run
             if run_state(name) == "complete" or done == kills:
                 break
-            done += run(name, processes, settings, kill=random.uniform(0, length / 2))
+            done += run(name, processes, settings, kill=random.uniform(0, length))
         if run_state(name) != "complete":
             run(name, processes, settings)
         runs += 1
