@@ -4,6 +4,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
   'syms': { 'skelbook.command': { 'skelbook.command.__getattr__': ('command.html#__getattr__', 'skelbook/command.py'),
                                   'skelbook.command._readers': ('command.html#_readers', 'skelbook/command.py'),
                                   'skelbook.command._split_option': ('command.html#_split_option', 'skelbook/command.py'),
+                                  'skelbook.command.check_kernel': ('command.html#check_kernel', 'skelbook/command.py'),
                                   'skelbook.command.claim': ('command.html#claim', 'skelbook/command.py'),
                                   'skelbook.command.complete_command': ('command.html#complete_command', 'skelbook/command.py'),
                                   'skelbook.command.declared_parameters': ('command.html#declared_parameters', 'skelbook/command.py'),

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['NUM_VALUES', 'PLANS', 'LONGEST', 'PATIENCE', 'CLAIMED', 'split_words', 'read_value', 'given_parameters',
-           'declared_parameters', 'project_of', 'output_path', 'complete_command', 'claim', 'is_papermill']
+           'declared_parameters', 'project_of', 'output_path', 'check_kernel', 'complete_command', 'claim',
+           'is_papermill']
 
 # %% ../nbs/86_command.ipynb #3693fc2a
 import ast
@@ -165,14 +166,33 @@ def output_path(
         name = f"{cut}-{content_hash([name])[:12]}"
     return project_of(notebook) / "outputs/notebooks" / f"{name}.ipynb"
 
+# %% ../nbs/86_command.ipynb #cc2baa4c
+def check_kernel(
+    notebook,  # path of a notebook
+    options,   # list of (option, values), as from `split_words`
+):
+    "Raises: `ValueError` with two ways out when the kernel of a notebook is not there."
+    from jupyter_client.kernelspec import KernelSpecManager
+
+    metadata = json.loads(Path(notebook).read_text(encoding="utf-8"))["metadata"]
+    name = metadata.get("kernelspec", {}).get("name", "python3")
+    for option, values in options:
+        name = values[0] if option in ("-k", "--kernel") else name
+    known = KernelSpecManager().find_kernel_specs()
+    if name not in known:
+        python = os.path.relpath(sys.executable)
+        raise ValueError(f"there is no kernel {name!r} (there are: {', '.join(sorted(known))}): "
+                         f"use -k python3, or register this environment under that name with "
+                         f"{python} -m ipykernel install --sys-prefix --name {name}")
+
 # %% ../nbs/86_command.ipynb #c06d4c8b
 def complete_command(
     words,  # the words after `papermill`
 ):          # the words papermill should see
     """Words of a papermill command, checked, and with an output path where none was given.
 
-    Raises: `ValueError` for an unknown name or an impossible value; `FileExistsError` when the
-    run is complete already.
+    Raises: `ValueError` for an unknown name, an impossible value or a kernel that is not there;
+    `FileExistsError` when the run is complete already.
     """
     paths, options = split_words(words)
     if len(paths) not in (1, 2) or not project_of(paths[0]):
@@ -184,6 +204,7 @@ def complete_command(
         raise ValueError(f"{paths[0]} takes no parameters")
     for name in given:
         choose("parameter", name, declared)
+    check_kernel(paths[0], options)
     output = output_path(paths[0], given)
     if len(paths) == 2:
         return words

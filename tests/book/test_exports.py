@@ -84,7 +84,8 @@ def test_every_import_is_a_requirement():
     seen |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and not node.level}
     wanted = metadata()["requirements"].split() + metadata()["cluster_requirements"].split()
     known = {re.match(r"[\w-]+", want)[0] for want in wanted}
-    known |= {"skelbook", "IPython", "yaml", *sys.stdlib_module_names}   # with jupyter, papermill
+    known |= {"skelbook", *sys.stdlib_module_names}
+    known |= {"IPython", "jupyter_client", "yaml"}              # come with jupyterlab and papermill
     assert {module.split(".")[0].replace("PIL", "pillow") for module in seen} <= known
 
 

@@ -305,5 +305,8 @@ def test_a_kernel_that_is_not_there_is_named_and_nothing_is_run(tmp_path):
     copy = tmp_path / "copy.ipynb"
     status, _, err = in_pipe("nbs/train.ipynb", copy, "-k", "nowhere", "-p", "out",
                              tmp_path / "run", timeout=60)
-    assert status == 1 and err.strip().endswith("No such kernel named nowhere")
-    assert not (tmp_path / "run").exists()
+    assert status == 2 and len(err.splitlines()) == 1
+    assert err.startswith("papermill: there is no kernel 'nowhere' (there are: ")
+    assert "use -k python3, or register" in err
+    assert err.strip().endswith("-m ipykernel install --sys-prefix --name nowhere")
+    assert not copy.exists() and not (tmp_path / "run").exists()
