@@ -1461,6 +1461,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                     'skelbook/report/tables.py'),
                                         'skelbook.report.tables._marks': ('report.tables.html#_marks', 'skelbook/report/tables.py'),
                                         'skelbook.report.tables._shown': ('report.tables.html#_shown', 'skelbook/report/tables.py'),
+                                        'skelbook.report.tables._times': ('report.tables.html#_times', 'skelbook/report/tables.py'),
                                         'skelbook.report.tables.chapter_table': ( 'report.tables.html#chapter_table',
                                                                                   'skelbook/report/tables.py'),
                                         'skelbook.report.tables.check_complete': ( 'report.tables.html#check_complete',

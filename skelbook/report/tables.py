@@ -59,10 +59,15 @@ SETTINGS = ["model", "data", "stream", "weights", "width", "epochs", "repeat", "
             "shards", "lr", "clips"]
 ACCURACIES = ["top1", "top5", "mean_class", "low", "high", "count"]
 RUN = ["run", "state", "parameters", "minutes", *SETTINGS, "seed", "published", "metric",
-       "group", "changed", *ACCURACIES]
+       "group", "passes", "changed", *ACCURACIES]
 FOLD = r"(.+)-fold\d+"      # data of one fold -> the set
 
 # %% ../../nbs/80_report.tables.ipynb #b6b71512
+def _times(epochs, repeat):
+    "How often a clip was shown in training; a dash where the parts of a sum differ in that."
+    return epochs * repeat if str(epochs).isdigit() and str(repeat).isdigit() else "–"
+
+# %% ../../nbs/80_report.tables.ipynb #983618b9
 def run_row(
     folder,  # a run's folder
 ):           # dict: settings, accuracies (%), parameters, minutes, state
@@ -76,6 +81,7 @@ def run_row(
     settings["weights"] = ":".join(f"{part:g}" for part in parts if part != "tested again") or "–"
     row |= {k: settings[k] for k in [*SETTINGS, "seed", "published", "metric"]}
     row["group"] = content_hash([settings | {"seed": None}, record["data_hash"], parts])
+    row["passes"] = _times(row["epochs"], row["repeat"])
     row["changed"] = what_changed(folder)
     if state == "complete":
         return row | summarise(read_scores(folder))
@@ -93,7 +99,7 @@ def collect_runs(
     return pd.DataFrame(rows, columns=RUN)
 
 # %% ../../nbs/80_report.tables.ipynb #29b04a67
-COLUMNS = [*SETTINGS, "seeds", "top-1", "spread", "95 % interval", "top-5", "mean class",
+COLUMNS = [*SETTINGS, "passes", "seeds", "top-1", "spread", "95 % interval", "top-5", "mean class",
            "test clips", "minutes", "published", "changed"]
 
 
@@ -109,7 +115,7 @@ def _experiment_row(group):
     "What a table says about the runs of one experiment; the complete ones count."
     complete, first = group[group["state"] == "complete"], group.iloc[0]
     n, low, high = len(complete), complete["low"].mean(), complete["high"].mean()
-    return {k: first[k] for k in SETTINGS} | {
+    return {k: first[k] for k in [*SETTINGS, "passes"]} | {
         "seeds": n,
         "top-1": _shown(complete["top1"].mean()),
         "spread": _shown(complete["top1"].std(ddof=0)) if n > 1 else "–",
@@ -151,7 +157,7 @@ def check_complete(
         raise ValueError("; ".join(gaps) + ": the command that made the others makes these")
 
 # %% ../../nbs/80_report.tables.ipynb #000aa7c4
-FOLDS = ["model", "data", "stream", "seed", "folds", "epochs", "top-1", "lowest", "highest",
+FOLDS = ["model", "data", "stream", "seed", "folds", "passes", "top-1", "lowest", "highest",
          "95 % interval", "test clips", "changed"]
 
 
@@ -167,7 +173,7 @@ def folds_table(
         right = round((group["top1"] * group["count"]).sum() / 100)
         low, high = (100 * bound for bound in wilson_interval(right, clips))
         rows.append({"model": model, "data": name, "stream": stream, "seed": seed,
-                     "folds": len(group), "epochs": group["epochs"].iloc[0],
+                     "folds": len(group), "passes": group["passes"].iloc[0],
                      "top-1": _shown(group["top1"].mean()),
                      "lowest": _shown(group["top1"].min()), "highest": _shown(group["top1"].max()),
                      "95 % interval": f"{low:.1f} … {high:.1f}", "test clips": clips,

@@ -215,7 +215,8 @@ def test_a_result_is_compared_with_every_part_but_itself():
 def fold_rows(*accuracies, state="complete"):
     "Runs on the folds of a set, as `collect_runs` tells of them."
     return pd.DataFrame([dict(model="hcn", data=f"sbu-fold{k}", stream="joint", seed=0, top1=top1,
-                              count=40, state=state, epochs=9, changed=["data"] if k == 2 else [])
+                              count=40, state=state, passes=45,
+                              changed=["data"] if k == 2 else [])
                          for k, top1 in enumerate(accuracies, start=1)])
 
 
@@ -225,6 +226,7 @@ def test_folds_are_averaged_and_their_clips_counted_together():
     table = folds_table(runs)
     assert table["seed"].tolist() == [0, 1] and table["folds"].tolist() == [3, 1]
     assert table["changed"].tolist() == ["data", "–"]              # of the second of three folds
+    assert table["passes"].tolist() == [45, 45]
     assert table.loc[0, ["top-1", "lowest", "highest"]].tolist() == ["95.00", "90.00", "100.00"]
     low, high = wilson_interval(114, 120)
     assert table.loc[0, "95 % interval"] == f"{100 * low:.1f} … {100 * high:.1f}"
@@ -373,3 +375,9 @@ def test_a_folder_without_runs_has_tables_without_rows(tmp_path):
     tables = [results_table(runs), folds_table(runs)]
     assert [len(table) for table in tables] == [0, 0]
     assert all(len(marked_table(table).splitlines()) == 2 for table in tables)
+
+
+def test_passes_are_epochs_times_repeat_and_a_dash_where_the_parts_of_a_sum_differ(tmp_path):
+    make_run(tmp_path, replace(DEMO, epochs=7, repeat=5), 80)
+    make_run(tmp_path, replace(DEMO, epochs="7 + 9", repeat=5, stream="two-stream"), 80)
+    assert table_of(tmp_path)["passes"].tolist() == [35, "–"]
