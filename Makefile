@@ -30,8 +30,8 @@ test: $(READY)
 	$(BIN)/ruff check --output-format concise .
 	@echo "== 2/4  The book itself: exports in step, notebooks clean, layers, links"
 	$(BIN)/pytest -q tests/book
-	@echo "== 3/4  Every chapter, run from top to bottom"
-	$(BIN)/nbdev-test --n-workers 2 --do-print --file-re '^([0-9]|index)'
+	@echo "== 3/4  Every chapter, run from top to bottom, shows what is stored with it"
+	$(BIN)/pytest -q -n 2 tests/chapters
 	@echo "== 4/4  Corner cases, golden numbers, properties, the commands end to end"
 	$(BIN)/pytest -n 2 --dist loadgroup tests/unit tests/golden tests/property tests/end_to_end
 	@echo "== All checks passed"
