@@ -41,11 +41,17 @@ def typed(command, copy):
     return done.stdout
 
 
-def test_from_arrays_to_an_accuracy_table(copy):
+@pytest.fixture(scope="module")
+def converted(copy):
+    "What the conversion of the arrays shows, whose store lies in the copy then."
     typed(["python", "-c", SNIPPET], copy)
-    shown = typed(CONVERT, copy)
-    assert "72 clips, 3 classes" in shown and re.search(r"splits +train: 54, test: 18", shown)
-    assert re.search(r"findings +none", shown)
+    return typed(CONVERT, copy)
+
+
+def test_from_arrays_to_an_accuracy_table(copy, converted):
+    assert "72 clips, 3 classes" in converted
+    assert re.search(r"splits +train: 54, test: 18", converted)
+    assert re.search(r"findings +none", converted)
     typed(re.sub(r"epochs \d+", "epochs 1", TRAIN), copy)
 
     run = copy / "outputs" / "runs" / "agcn_mine_joint_s0"
@@ -60,7 +66,5 @@ def test_from_arrays_to_an_accuracy_table(copy):
         assert scores["scores"].shape == (18, 3)
 
 
-def test_converting_again_changes_nothing(copy):
-    if not (copy / "outputs" / "data" / "mine.skel").exists():
-        pytest.skip("the test before makes the store")
+def test_converting_again_changes_nothing(copy, converted):
     assert "already complete" in typed(CONVERT, copy)
