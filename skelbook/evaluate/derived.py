@@ -127,7 +127,8 @@ def score_again(
             "format": 1, "settings": asdict(recipe), "made_from": planned.made_from,
             "checkpoint": known, "data_hash": data_hash(setup.store),
             "num_parameters": sum(p.numel() for p in setup.model.parameters()),
-            "code_hash": code_hash(recipe.model, recipe.pipeline),
+            "code_hash": code_hash(recipe.model, recipe.pipeline,
+                                   gpu=setup.device.type == "cuda"),
             **runs.provenance(setup.device), "started": runs.now(), "finished": None,
             "seconds": 0.0})
         started = time.monotonic()

@@ -180,7 +180,8 @@ class Replay:
         kept = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
         warning = "set_warn_on_accumulate_grad_stream_mismatch"    # for recordings, it is expected
         getattr(torch.autograd.graph, warning, bool)(False)
-        recorded = torch.cuda.make_graphed_callables(nn.Sequential(self.model), (x,))
+        with torch.random.fork_rng(range(torch.cuda.device_count())):
+            recorded = torch.cuda.make_graphed_callables(nn.Sequential(self.model), (x,))
         for name, buffer in self.model.named_buffers():
             buffer.copy_(kept[name])
         return recorded

@@ -189,8 +189,7 @@ def _small(model):
                     rotation=60, batch=32, shards=1, eval_every=10)
     if small.optimizer == "sgd":
         return replace(small, lr=0.05, repeat=3, eval_every=5)
-    return replace(small, epochs=200 if model == "ta_cnn" else 100, lr=2e-3, schedule="cosine",
-                   milestones=())
+    return replace(small, epochs=100, lr=2e-3, schedule="cosine", milestones=())
 
 
 OWN = {(recipe.model, recipe.data, stream): replace(recipe, stream=stream)

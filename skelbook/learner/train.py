@@ -422,7 +422,8 @@ def _begin(setup, optimizer, live, log):
             "format": 1, "settings": asdict(recipe), "data_hash": data,
             "num_parameters": sum(p.numel() for p in setup.model.parameters()),
             **runs.provenance(setup.device),
-            "code_hash": code_hash(recipe.model, recipe.pipeline),
+            "code_hash": code_hash(recipe.model, recipe.pipeline,
+                                   gpu=setup.device.type == "cuda"),
             "stale_chapters": stale, "processes": setup.group.size,
             "compile": setup.plan.compile,
             "started": runs.now(), "finished": None, "seconds": 0.0})

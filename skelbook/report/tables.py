@@ -47,8 +47,8 @@ def what_changed(
         return sorted(changed)
     settings, changed = record["settings"], []
     if record.get("package_hash") != package_hash():
-        known = record.get("code_hash")
-        if not known or known != code_hash(settings["model"], settings["pipeline"]):
+        known, gpu = record.get("code_hash"), "CPU" not in record.get("device", "CPU")
+        if not known or known != code_hash(settings["model"], settings["pipeline"], gpu=gpu):
             changed.append("code")
     if _data_now(settings["data"]) not in (None, record["data_hash"]):
         changed.append("data")

@@ -85,6 +85,15 @@ def test_what_can_change_a_number_counts(tmp_path, where, old, new):
     assert code_hash("other", "graph", before) == code_hash("other", "graph", changed)
 
 
+def test_what_only_a_gpu_does_counts_there_alone(tmp_path):
+    loop = "class Replay:\n    TRIALS = 3\n\ndef make_optimizer(): Replay\n"
+    (package(tmp_path / "a") / "learner/loop.py").write_text(loop)
+    (package(tmp_path / "b") / "learner/loop.py").write_text(loop.replace("3", "4"))
+    hashes = {gpu: {code_hash("net", "graph", tmp_path / name, gpu=gpu) for name in "ab"}
+              for gpu in (False, True)}
+    assert [len(found) for found in hashes.values()] == [1, 2]
+
+
 @pytest.mark.parametrize("model", AS_PUBLISHED)
 def test_a_run_has_one_network_and_one_pipeline(model):
     pipeline = AS_PUBLISHED[model].pipeline

@@ -354,6 +354,52 @@ def test_one_size_of_a_batch_is_compiled_and_recorded(monkeypatch):
     assert seen == [4, 4, "recorded"]
 
 
+# -- recorded
+
+class Dropping(nn.Module):
+    "A normed linear layer on half of the means over persons and frames."
+
+    def __init__(self):
+        super().__init__()
+        self.norm, self.drop, self.fc = nn.BatchNorm1d(4), nn.Dropout(0.5), nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.fc(self.drop(self.norm(x.mean((1, 2)).flatten(1))))
+
+
+def test_trial_passes_of_a_recording_leave_no_trace(monkeypatch):
+    ours = Dropping().train()
+
+    def record(network, given):
+        network(*given)
+        return network
+
+    monkeypatch.setattr(torch.cuda, "make_graphed_callables", record)
+    before = {name: buffer.clone() for name, buffer in ours.named_buffers()}
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    Replay(ours, clips=4)._record(batch(4).joints)
+    assert torch.equal(torch.rand(3), expected)
+    assert all(torch.equal(buffer, before[name]) for name, buffer in ours.named_buffers())
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="this PyTorch sees no GPU")
+def test_a_training_that_is_recorded_anew_in_the_middle_ends_in_the_same_bits():
+    ends, steps = [], [[batch(8, seed=n)] for n in range(8)]
+    for parts in ((steps,), (steps[:3], steps[3:])):
+        torch.manual_seed(3)
+        ours, done = Dropping().cuda(), Progress()
+        optimizer = torch.optim.SGD(ours.parameters(), 0.3, momentum=0.9)
+        for part in parts:                           # each in a process of its own, as it were
+            done = train_epoch(ours, optimizer, part, one_clip, lambda step: 0.3, done,
+                               forward=Replay(ours, clips=8))
+        ends.append((done, ours.state_dict()))
+    assert ends[0][0] == ends[1][0]
+    for key, value in ends[0][1].items():
+        assert torch.equal(value, ends[1][1][key]), key
+
+
 def has_compiler():
     "Can programs be compiled here?"
     return shutil.which(os.environ.get("CXX", "g++")) is not None

@@ -262,7 +262,10 @@ def note(folder, **more):
     ({"package_hash": package_hash()}, "–"),
     ({"package_hash": package_hash(), "code_hash": "other"}, "–"),
     ({"package_hash": "other", "code_hash": code_hash("agcn", "graph")}, "–"),
-    ({"package_hash": "other", "code_hash": code_hash("stgcn", "graph")}, "code")])
+    ({"package_hash": "other", "code_hash": code_hash("stgcn", "graph")}, "code"),
+    ({"package_hash": "other", "code_hash": code_hash("agcn", "graph"), "device": "H100"}, "code"),
+    ({"package_hash": "other", "code_hash": code_hash("agcn", "graph", gpu=True), "device": "H100"},
+     "–")])
 def test_a_row_says_whether_its_code_is_that_of_today(tmp_path, known, changed):
     note(make_run(tmp_path, replace(DEMO, data="gone"), 80), **known)
     assert table_of(tmp_path)["changed"].tolist() == [changed]
