@@ -183,8 +183,8 @@ class WholeClipPipeline:
     """Input of the graph networks on NW-UCLA: turned as a whole, scaled to a box, then sampled.
 
     Shapes: clips (M, T, V, 3) -> (N, 1, M, L, V, 3).
-    Source: the NW-UCLA input of CTR-GCN (Chen et al., ICCV 2021). Unlike there, motion is the
-    difference to the next recorded frame, and the random scale, which the box cancels, is left out.
+    Source: the NW-UCLA input of CTR-GCN (Chen et al., ICCV 2021); its random scale, which the box
+    cancels, is left out.
     """
 
     layout: str            # joint layout
@@ -221,11 +221,10 @@ class WholeClipPipeline:
         x = batch.joints
         if batch.draws is not None:
             x = rotate(x, view_rotations(batch.draws, self.degrees))
-        x, layout = scale_to_box(x), find_layout(self.layout)
-        end = batch.num_frames[:, None] - 1
-        now, following = (sampling.pick_frames(x, torch.minimum(batch.picks + step, end))
-                          for step in (0, 1))
-        x = make_stream(now, following, batch.picks == end, self.stream, layout)
+        now = sampling.pick_frames(scale_to_box(x), batch.picks)
+        following = torch.cat((now[:, :, 1:], now[:, :, -1:]), 2)
+        last = torch.arange(self.clip_len, device=now.device)[None] == self.clip_len - 1
+        x = make_stream(now, following, last, self.stream, find_layout(self.layout))
         return clear_absent(x, batch.num_persons)[:, None]
 
 # %% ../../nbs/36_transforms.pipelines.ipynb #5abccf4e

@@ -252,8 +252,8 @@ def test_whole_clip_pipeline(stream, train, persons):
     made = pipeline.inputs(pipeline.fetch(pipeline.prepare(clips), samples, passes))
     assert made.shape == (8, 1, persons, 52, 20, 3) and made.dtype == torch.float32
     for n, i in enumerate(samples):
-        x = streamed(boxed(clips.clip(i).astype(float), angles[n]), stream, layout)
-        want = filled(x, persons)[:, frames[n]]
+        chosen = boxed(clips.clip(i).astype(float), angles[n])[:, frames[n]]
+        want = filled(streamed(chosen, stream, layout), persons)
         np.testing.assert_allclose(made[n, 0], want, rtol=0, atol=3e-6, err_msg=f"clip {i}")
 
 
