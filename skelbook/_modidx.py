@@ -1567,6 +1567,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                          'skelbook/transforms/pipelines.py'),
                                                'skelbook.transforms.pipelines.WholeClipPipeline': ( 'transforms.pipelines.html#wholeclippipeline',
                                                                                                     'skelbook/transforms/pipelines.py'),
+                                               'skelbook.transforms.pipelines.WholeClipPipeline._test_places': ( 'transforms.pipelines.html#wholeclippipeline._test_places',
+                                                                                                                 'skelbook/transforms/pipelines.py'),
                                                'skelbook.transforms.pipelines.WholeClipPipeline.fetch': ( 'transforms.pipelines.html#wholeclippipeline.fetch',
                                                                                                           'skelbook/transforms/pipelines.py'),
                                                'skelbook.transforms.pipelines.WholeClipPipeline.inputs': ( 'transforms.pipelines.html#wholeclippipeline.inputs',

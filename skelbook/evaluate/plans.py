@@ -264,7 +264,7 @@ def plan_scoring(
     find_weights = _weights_of_file if given["checkpoint"] else _weights_of_run
     file, recipe, name, origin = find_weights(given)
     recipe = replace(recipe, clips=given["clips"] or recipe.clips)
-    if recipe.clips > 1 and recipe.pipeline not in ("graph", "heatmap"):
+    if recipe.clips > 1 and recipe.pipeline == "sequence":
         raise ValueError(f"clips {recipe.clips}: {name} is tested on one fixed clip per sample; "
                          "use clips 1")
     planned = plan(model=recipe.model, data=recipe.data, stream=recipe.stream, weights=str(file),

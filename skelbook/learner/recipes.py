@@ -361,7 +361,7 @@ def plan(
     weights = _first_weights(given, recipe)
     recipe = replace(recipe, **_changes(given, recipe), start=file_hash(weights) if weights else "")
     _check_devices(given, recipe)
-    if recipe.clips > 1 and recipe.pipeline not in ("graph", "heatmap"):
+    if recipe.clips > 1 and recipe.pipeline == "sequence":
         raise ValueError(f"clips {recipe.clips}: data {recipe.data!r} is tested on one fixed clip "
                          "per sample; use clips 1")
     default = project_root() / "outputs" / "runs" / run_name(recipe)

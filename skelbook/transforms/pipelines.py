@@ -182,9 +182,9 @@ def _origin(layout):
 class WholeClipPipeline:
     """Input of the graph networks on NW-UCLA: turned as a whole, scaled to a box, then sampled.
 
-    Shapes: clips (M, T, V, 3) -> (N, 1, M, L, V, 3).
+    Shapes: clips (M, T, V, 3) -> (N, S, M, L, V, 3).
     Source: the NW-UCLA input of CTR-GCN (Chen et al., ICCV 2021); its random scale, which the box
-    cancels, is left out.
+    cancels, is left out. It tests one clip of a sample, the first one here.
     """
 
     layout: str            # joint layout
@@ -192,7 +192,7 @@ class WholeClipPipeline:
     clip_len: int = 52     # L, frames of a clip
     persons: int = 1       # M
     degrees: int = 60      # largest turn about x and y in training
-    clips: int = 1         # S; the frames at test time are fixed, so there is only one clip
+    clips: int = 1         # S, clips of a sample at test time
     seed: int = 0          # of the run
 
     @property
@@ -208,7 +208,7 @@ class WholeClipPipeline:
         "`Batch` of whole clips `samples`, (N,), with places to pick, drawn for their passes, (N,)."
         length = clips.num_frames[samples].astype(np.int64)
         if passes is None:
-            picks, draws = sampling.spread_frames(length, self.clip_len), None
+            picks, draws = self._test_places(length, samples), None
         else:
             keys = keyed_uniform(self.seed, passes, samples, "frames", self.clip_len)
             picks = sampling.copied_frames(length, keys, self.clip_len)
@@ -216,16 +216,24 @@ class WholeClipPipeline:
         return fetch_batch(clips, samples, _whole(length), self.persons,
                            picks=torch.from_numpy(picks), draws=draws)
 
+    def _test_places(self, length, samples):
+        "Evenly spaced frames for the first clip, drawn ones for the others, (N, S * L)."
+        keys = [keyed_uniform(0, clip, samples, "test frames", self.clip_len)
+                for clip in range(1, self.clips)]
+        return np.concatenate([sampling.spread_frames(length, self.clip_len),
+                               *(sampling.copied_frames(length, key, self.clip_len)
+                                 for key in keys)], 1)
+
     def inputs(self, batch):
-        "The chosen stream, (N, 1, M, L, V, 3), on the device of the batch."
+        "The chosen stream, (N, S, M, L, V, 3), on the device of the batch."
         x = batch.joints
         if batch.draws is not None:
             x = rotate(x, view_rotations(batch.draws, self.degrees))
-        now = sampling.pick_frames(scale_to_box(x), batch.picks)
-        following = torch.cat((now[:, :, 1:], now[:, :, -1:]), 2)
-        last = torch.arange(self.clip_len, device=now.device)[None] == self.clip_len - 1
-        x = make_stream(now, following, last, self.stream, find_layout(self.layout))
-        return clear_absent(x, batch.num_persons)[:, None]
+        now = sampling.pick_frames(scale_to_box(x), batch.picks).unflatten(2, (-1, self.clip_len))
+        following = torch.cat((now[:, :, :, 1:], now[:, :, :, -1:]), 3)   # (N, M, S, L, V, 3)
+        x = make_stream(now, following, None, self.stream, find_layout(self.layout))
+        x = clear_absent(x.flatten(2, 3), batch.num_persons).unflatten(2, (-1, self.clip_len))
+        return x.transpose(1, 2).contiguous()
 
 # %% ../../nbs/36_transforms.pipelines.ipynb #5abccf4e
 def _made_from(store, pipeline):

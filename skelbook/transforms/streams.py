@@ -52,7 +52,7 @@ def motion(
 def make_stream(
     now,        # frames, (N, M, T, V, C)
     following,  # the frame after each of them; after the last one, that one again
-    last,       # which frames are the last of their clip, boolean, (N, T)
+    last,       # which frames are the last of their clip, boolean, (N, T); only scores need it
     stream,     # one of `STREAMS`
     layout,     # the joints' `Layout`, or its name
 ):              # the stream, (N, M, T, V, C), in the dtype of `now`

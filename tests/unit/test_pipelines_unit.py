@@ -258,6 +258,28 @@ def test_whole_clip_pipeline(stream, train, persons):
 
 
 @EVERY
+def test_further_clips_of_a_test_are_drawn_once_for_all_runs(stream):
+    clips, samples = whole_clips(), np.array([4, 0, 5])
+    one = WholeClipPipeline("kinect_v1", stream, persons=2, seed=5)
+    ready, three = one.prepare(clips), replace(one, clips=3)
+    made = three.inputs(three.fetch(ready, samples))
+    assert made.shape == (3, 3, 2, 52, 20, 3)
+    assert torch.equal(made[:, :1], one.inputs(one.fetch(ready, samples)))
+    for seed, others in ((6, samples), (5, samples[:1])):
+        other = replace(three, seed=seed)
+        again = other.inputs(other.fetch(ready, others))
+        assert torch.equal(again, made[:len(others)])
+    lengths = clips.num_frames[samples].astype(int)
+    for k in (1, 2):
+        keys = keyed_uniform(0, k, samples, "test frames", 52)
+        frames = sampling.copied_frames(lengths, keys, 52)
+        for n, i in enumerate(samples):
+            chosen = boxed(clips.clip(i).astype(float), np.zeros(2))[:, frames[n]]
+            want = filled(streamed(chosen, stream, find_layout("kinect_v1")), 2)
+            np.testing.assert_allclose(made[n, k], want, rtol=0, atol=3e-6)
+
+
+@EVERY
 def test_padding_to_a_longer_clip_changes_nothing(stream):
     clips = whole_clips()
     pipeline = WholeClipPipeline("kinect_v1", stream)
@@ -284,7 +306,7 @@ def test_every_axis_fills_the_box_in_training():
     pipeline = WholeClipPipeline("kinect_v1")
     batch = pipeline.fetch(pipeline.prepare(clips), np.array([4]), np.array([3]))
     every = replace(batch, picks=torch.arange(250)[None])
-    x = pipeline.inputs(every).flatten(0, -2)
+    x = replace(pipeline, clip_len=250).inputs(every).flatten(0, -2)
     assert (x.amin(0).tolist(), x.amax(0).tolist()) == ([-1] * 3, [1] * 3)
 
 

@@ -19,7 +19,7 @@ from skelbook.evaluate.plans import (
     plan_sweep,
     plan_training,
 )
-from skelbook.learner.recipes import DEMO, PARAMETERS, SMALL, Recipe, find_recipe, run_name
+from skelbook.learner.recipes import DEMO, PARAMETERS, Recipe, find_recipe, run_name
 from skelbook.learner.runs import write_log, write_record, write_scores
 
 NBS = Path(__file__).resolve().parents[2] / "nbs"
@@ -246,8 +246,8 @@ def test_runs_without_weights_and_clips_that_cannot_be_cut_are_refused(project, 
     assert "has no checkpoint here" in refusal(plan_scoring)
     make_run(project, replace(DEMO, stream="two-stream"), made_from=[{"run": "a", "weight": 1}])
     assert "made from other runs" in refusal(plan_scoring, run="agcn_synthetic_two-stream_s0")
-    make_run(project, SMALL)
-    said = refusal(plan_scoring, run="agcn_nw-ucla-xview_joint_s0", clips=10)
+    make_run(project, find_recipe("hcn", "synthetic", "joint"))
+    said = refusal(plan_scoring, run="hcn_synthetic_joint_s0", clips=10)
     assert "one fixed clip per sample" in said
 
 

@@ -168,8 +168,6 @@ def test_small_sets_of_pictures_have_the_recipe_for_processors(data, stream):
 def test_what_adam_trains_follows_a_cosine_on_small_sets(model, data, passes):
     recipe = find_recipe(model, data, "joint")
     published = find_recipe(model, "ntu60-xsub-3d", "joint")
-    if (model, data) == ("ta_cnn", "nw-ucla-xview"):
-        passes = 200
     assert (recipe.schedule, recipe.milestones) == ("cosine", ())
     assert recipe.epochs * recipe.repeat == passes
     assert recipe.lr == 2 * published.lr and recipe.optimizer == "adam" and recipe.batch == 32
@@ -414,9 +412,10 @@ def test_data_that_is_not_there_is_refused(empty, data_root, words):
     assert words in str(error.value) and "-p data_root FOLDER" in str(error.value)
 
 
-def test_whole_clips_are_tested_once(brought):
-    with pytest.raises(ValueError, match="clips 10: data 'nw-ucla-xview' is tested on one fixed"):
-        plan(clips=10, **brought)
+def test_sequences_are_tested_once_and_whole_clips_as_often_as_asked(brought):
+    with pytest.raises(ValueError, match="clips 10: data 'synthetic' is tested on one fixed"):
+        plan(model="hcn", clips=10)
+    assert plan(clips=10, **brought).recipe.clips == 10
 
 
 # -- shown
