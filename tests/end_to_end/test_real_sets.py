@@ -28,8 +28,7 @@ def test_a_real_set_trains_by_its_name(name, tmp_path, monkeypatch):
     for module in (catalogue, training):
         monkeypatch.setattr(module, "project_root", lambda: tmp_path)      # no store is there yet
     planned = plan(data=name, data_root=str(ROOT), out=str(tmp_path / "run"), epochs=1)
-    clips = 1 if planned.recipe.pipeline == "whole-clip" else 2
-    tiny = replace(planned.recipe, width=4, depth=5, clip_len=8, batch=64, clips=clips)
+    tiny = replace(planned.recipe, width=4, depth=5, clip_len=8, batch=64, clips=2)
     log = io.StringIO()
     setup = training.prepare_run(replace(planned, recipe=tiny), log=log)
     assert f"preparing {name}" in log.getvalue()
