@@ -177,7 +177,15 @@ def _origin(layout):
                          "space: take the graph pipeline")
     return body_joints(layout)["centre"]
 
-# %% ../../nbs/36_transforms.pipelines.ipynb #75d6d66f
+# %% ../../nbs/36_transforms.pipelines.ipynb #dc4e860a
+def _test_places(num_frames, samples, clip_len, clips):
+    "Evenly spaced frames for the first clip of each sample, drawn ones for the others, (N, S * L)."
+    drawn = (keyed_uniform(0, clip, samples, "test frames", clip_len) for clip in range(1, clips))
+    return np.concatenate([sampling.spread_frames(num_frames, clip_len),
+                           *(sampling.copied_frames(num_frames, keys, clip_len)
+                             for keys in drawn)], 1)
+
+# %% ../../nbs/36_transforms.pipelines.ipynb #8d23801b
 @dataclass(frozen=True)
 class WholeClipPipeline:
     """Input of the graph networks on NW-UCLA: turned as a whole, scaled to a box, then sampled.
@@ -208,21 +216,14 @@ class WholeClipPipeline:
         "`Batch` of whole clips `samples`, (N,), with places to pick, drawn for their passes, (N,)."
         length = clips.num_frames[samples].astype(np.int64)
         if passes is None:
-            picks, draws = self._test_places(length, samples), None
+            picks = _test_places(length, samples, self.clip_len, self.clips)
+            draws = None
         else:
             keys = keyed_uniform(self.seed, passes, samples, "frames", self.clip_len)
             picks = sampling.copied_frames(length, keys, self.clip_len)
             draws = torch.from_numpy(keyed_uniform(self.seed, passes, samples, "view", 2))
         return fetch_batch(clips, samples, _whole(length), self.persons,
                            picks=torch.from_numpy(picks), draws=draws)
-
-    def _test_places(self, length, samples):
-        "Evenly spaced frames for the first clip, drawn ones for the others, (N, S * L)."
-        keys = [keyed_uniform(0, clip, samples, "test frames", self.clip_len)
-                for clip in range(1, self.clips)]
-        return np.concatenate([sampling.spread_frames(length, self.clip_len),
-                               *(sampling.copied_frames(length, key, self.clip_len)
-                                 for key in keys)], 1)
 
     def inputs(self, batch):
         "The chosen stream, (N, S, M, L, V, 3), on the device of the batch."
