@@ -870,6 +870,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                         'skelbook/learner/recipes.py'),
                                           'skelbook.learner.recipes.as_published': ( 'learner.recipes.html#as_published',
                                                                                      'skelbook/learner/recipes.py'),
+                                          'skelbook.learner.recipes.check_test_clips': ( 'learner.recipes.html#check_test_clips',
+                                                                                         'skelbook/learner/recipes.py'),
                                           'skelbook.learner.recipes.find_recipe': ( 'learner.recipes.html#find_recipe',
                                                                                     'skelbook/learner/recipes.py'),
                                           'skelbook.learner.recipes.plan': ('learner.recipes.html#plan', 'skelbook/learner/recipes.py'),

@@ -249,6 +249,28 @@ def _cause(reason):
     return "F12" if HOSTILE.search(reason) else "F11"
 
 # %% ../../nbs/27_data.checks.ipynb #4a966166
+def _accepted(store):
+    "The faults that were accepted when a store was made."
+    return [fault for fault in FAULTS if fault in (store.meta["source"].get("allow") or [])]
+
+
+def _file_faults(path, store):
+    "Faults of a file, or of a store and the file beside it that it was made from."
+    file, record = path, path.with_name(f"{path.name}.sha256")
+    digest = record.exists() and re.search("^[0-9a-f]{64}", record.read_text("utf-8"), re.M)
+    recorded = digest[0] if digest else ""
+    if store:
+        try:
+            verify_store(store)
+        except ValueError as error:
+            yield "F36", error, ""
+        origin = store.meta["source"]
+        file = path.parent / str(origin.get("file", ""))
+        recorded = "" if "files" in origin else origin.get("sha256", "")
+    if recorded and file.is_file() and (found := file_hash(file)) != recorded:
+        yield "F13", f"{found[:16]}…", f"{recorded[:16]}…"
+
+# %% ../../nbs/27_data.checks.ipynb #164019a6
 def examine_path(
     path,           # a store, or a file or folder that `read` understands
     read,           # path -> `Source`, for what is no store
@@ -274,28 +296,6 @@ def examine_path(
                 for kind, found, recorded in _file_faults(path, store)]
     accepted = {*allow, *(_accepted(store) if store else ())}
     return source, findings + examine(source, accepted, progress, **more)
-
-
-def _accepted(store):
-    "The faults that were accepted when a store was made."
-    return [fault for fault in FAULTS if fault in (store.meta["source"].get("allow") or [])]
-
-
-def _file_faults(path, store):
-    "Faults of a file, or of a store and the file beside it that it was made from."
-    file, record = path, path.with_name(f"{path.name}.sha256")
-    digest = record.exists() and re.search("^[0-9a-f]{64}", record.read_text("utf-8"), re.M)
-    recorded = digest[0] if digest else ""
-    if store:
-        try:
-            verify_store(store)
-        except ValueError as error:
-            yield "F36", error, ""
-        origin = store.meta["source"]
-        file = path.parent / str(origin.get("file", ""))
-        recorded = "" if "files" in origin else origin.get("sha256", "")
-    if recorded and file.is_file() and (found := file_hash(file)) != recorded:
-        yield "F13", f"{found[:16]}…", f"{recorded[:16]}…"
 
 # %% ../../nbs/27_data.checks.ipynb #4e7199fa
 POLICIES = ("error", "drop", "interpolate")
@@ -349,7 +349,7 @@ def _counts(findings, faults):
             counts.update(dict(zip(f.clips, f.found, strict=True)))
     return dict(sorted(counts.items()))
 
-
+# %% ../../nbs/27_data.checks.ipynb #4445e011
 def _mended_splits(splits, findings, out):
     "Splits without the clips that are left out, unknown or leaking; and the last two, by split."
     taken = {split: set() for split in splits}

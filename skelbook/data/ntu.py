@@ -294,7 +294,7 @@ def _coordinates(name, content, text, starts, rows):
         numbers[row], cleared = (values if valid else 0), cleared + (not valid)
     return numbers, cleared
 
-
+# %% ../../nbs/17_data.ntu.ipynb #3fa9fce9
 _ID, _FIELD = re.compile(rb"\d{17} "), re.compile(rb"[^\S\n]*(\S*)")
 
 
@@ -317,7 +317,7 @@ def _bodies(name, content, starts, heads):
     return (tuple(body.rstrip().decode() for body in number),
             np.array([number[body] for body in ids], np.int64))
 
-
+# %% ../../nbs/17_data.ntu.ipynb #47db5665
 def _details(name, content, rows):
     "Pixels and tracking states, as `Recording` keeps them."
     lines = content.split(b"\n")

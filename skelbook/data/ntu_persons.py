@@ -520,7 +520,7 @@ def _about(parts):
         with np.load(part["part"], allow_pickle=False) as file:
             yield from json.loads(str(file["about"]))
 
-
+# %% ../../nbs/22_data.ntu_persons.ipynb #3371199f
 def _report(about, left_out, task):
     "What happened to whom, JSON-able."
     kept = [told for told in about if "shape" in told]

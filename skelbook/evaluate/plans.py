@@ -24,6 +24,7 @@ from skelbook.learner.recipes import (
     Plan,
     Recipe,
     as_published,
+    check_test_clips,
     plan,
     published_results,
     restore_recipe,
@@ -264,9 +265,7 @@ def plan_scoring(
     find_weights = _weights_of_file if given["checkpoint"] else _weights_of_run
     file, recipe, name, origin = find_weights(given)
     recipe = replace(recipe, clips=given["clips"] or recipe.clips)
-    if recipe.clips > 1 and recipe.pipeline == "sequence":
-        raise ValueError(f"clips {recipe.clips}: {name} is tested on one fixed clip per sample; "
-                         "use clips 1")
+    check_test_clips(recipe, name)
     planned = plan(model=recipe.model, data=recipe.data, stream=recipe.stream, weights=str(file),
                    **{k: given[k] for k in ("gpus", "workers", "data_root")})
     planned = replace(planned, recipe=recipe, weights=None)      # not to begin with, but to test

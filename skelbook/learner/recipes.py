@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['GRAPH', 'TURNED', 'UNTURNED', 'AS_PUBLISHED', 'KINETICS', 'TUNED', 'VOLUME_SETS', 'MODEL_NAMES', 'VOLUME_STREAMS',
            'DEMO', 'SMALL', 'CPU', 'PARAMETERS', 'Recipe', 'restore_recipe', 'streams_of', 'published_results',
-           'as_published', 'published_recipes', 'find_recipe', 'Plan', 'plan', 'run_name', 'recipe_table']
+           'as_published', 'published_recipes', 'find_recipe', 'Plan', 'check_test_clips', 'plan', 'run_name',
+           'recipe_table']
 
 # %% ../../nbs/64_learner.recipes.ipynb #fe8b4ee9
 import csv
@@ -290,6 +291,16 @@ def _check_devices(given, recipe):
                          f"(shards: {shards}): use {name} {valid}, or -p shards {count}, which is "
                          "another experiment")
 
+# %% ../../nbs/64_learner.recipes.ipynb #83ca7f24
+def check_test_clips(
+    recipe,  # `Recipe`
+    what,    # whatever is to be tested, for the message
+):
+    "Nothing, where the recipe's pipeline has as many test clips; else raises `ValueError`."
+    if recipe.clips > 1 and recipe.pipeline == "sequence":
+        raise ValueError(f"clips {recipe.clips}: {what} is tested on one fixed clip per sample; "
+                         "use clips 1")
+
 # %% ../../nbs/64_learner.recipes.ipynb #e50ddc9f
 def _data_name(data):
     "A data set's name as it is; the path of a store as seen from the project's root, or absolute."
@@ -361,9 +372,7 @@ def plan(
     weights = _first_weights(given, recipe)
     recipe = replace(recipe, **_changes(given, recipe), start=file_hash(weights) if weights else "")
     _check_devices(given, recipe)
-    if recipe.clips > 1 and recipe.pipeline == "sequence":
-        raise ValueError(f"clips {recipe.clips}: data {recipe.data!r} is tested on one fixed clip "
-                         "per sample; use clips 1")
+    check_test_clips(recipe, f"data {recipe.data!r}")
     default = project_root() / "outputs" / "runs" / run_name(recipe)
     folder = Path(given["out"]).expanduser().resolve() if given["out"] else default
     return Plan(recipe, find_entry(recipe.data, given["data_root"]), folder, given["data_root"],
